@@ -1,0 +1,60 @@
+"""Content hashes: what was asked, of what pixels, and how it was scored.
+
+Two runs are compared only where these agree. The item hash covers the prompt, the target, the
+choices and the boxes; pixels are hashed after decoding, so the same picture in another container
+still counts as the same.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from hashlib import sha256
+from typing import Any
+
+from harness.types import Image, Sample, Task
+
+_LENGTH = 16  # hex digits; 64 bits are plenty for telling the items of a benchmark apart
+
+
+def digest(value: Any) -> str:
+    """Return the hash of any JSON-like value, independent of the order of its keys."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
+    return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:_LENGTH]
+
+
+def prompt_parts(sample: Sample) -> list[Any]:
+    """Return the prompt as JSON: text as it is, an image as {"image": name}."""
+    return [{"image": part.name} if isinstance(part, Image) else part for part in sample.prompt]
+
+
+def item(sample: Sample) -> str:
+    """Return the hash of what a sample asks and expects (without pixels)."""
+    boxes = [[*region.box, region.label, region.image] for region in sample.regions]
+    return digest([prompt_parts(sample), sample.target, sample.choices, boxes])
+
+
+def pixels(image: Image) -> str:
+    """Return the hash of the decoded RGB pixels. Raises OSError where it is not an image."""
+    from io import BytesIO
+
+    from PIL import Image as Pictures
+
+    with Pictures.open(BytesIO(image.read())) as opened:
+        rgb = opened.convert("RGB")
+    return sha256(repr(rgb.size).encode() + rgb.tobytes()).hexdigest()[:_LENGTH]
+
+
+def data(items: Iterable[str]) -> str:
+    """Return one hash for a set of items, whatever their order."""
+    return digest(sorted(items))
+
+
+def of_run(task: Task, model: Mapping[str, Any], items: Iterable[str]) -> dict[str, str]:
+    """Return the hashes that must agree for two runs to be comparable, and the model's own."""
+    return {
+        "data": data(items),
+        "scorer": digest([task.scorer, task.version, [asdict(metric) for metric in task.metrics]]),
+        "decoding": digest([task.ask, asdict(task.decoding)]),
+        "preprocessing": digest(model.get("preprocessing")),
+        "model": digest(model),
+    }

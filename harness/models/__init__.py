@@ -1,0 +1,1 @@
+"""Ways to reach a model, one file each: `make(address, **options)` builds it."""

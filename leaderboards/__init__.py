@@ -1,0 +1,1 @@
+"""Readers of many run folders: ranked boards."""

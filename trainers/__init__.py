@@ -1,0 +1,1 @@
+"""Recipes that train the models of the papers; each writes an ordinary transformers checkpoint."""
