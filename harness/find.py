@@ -17,7 +17,10 @@ from harness.errors import UsageError, unknown
 from harness.types import Model, Task
 
 _HOME = Path(__file__).resolve().parent.parent
-_FOLDERS = {"task": ("tasks", _HOME / "tasks"), "model": ("harness.models", _HOME / "harness/models")}
+_FOLDERS = {
+    "task": ("tasks", _HOME / "tasks"),
+    "model": ("harness.models", _HOME / "harness/models"),
+}
 
 
 @dataclass(frozen=True)

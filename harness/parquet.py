@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-
 _BATCH = 8192
 _TYPES = {
     "index": "int64", "id": "string", "cluster": "string", "status": "string", "score": "float64",
@@ -25,7 +24,8 @@ def flat(row: Mapping[str, Any]) -> dict[str, Any]:
         found[key] = json.dumps(found[key]) if found.get(key) else None
     columns = {key: found.get(key) for key in _TYPES}
     return columns | {
-        f"group_{key}": None if value is None else str(value) for key, value in row["groups"].items()
+        f"group_{key}": None if value is None else str(value)
+        for key, value in row["groups"].items()
     }
 
 
@@ -72,5 +72,3 @@ def _clean(row: dict[str, Any]) -> dict[str, Any]:
         key: value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
         for key, value in row.items()
     }
-
-

@@ -7,7 +7,7 @@ what a task asks or how a model answers.
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, field, replace
@@ -118,7 +118,7 @@ def run(
 
 def _write(
     planned: Plan,
-    rows: Iterator[Row],
+    rows: Iterable[Row],
     writer: Writer,
     max_failures: float,
     watcher: Watcher | None,
@@ -138,7 +138,7 @@ def _write(
                 )
 
 
-def _rows(planned: Plan, todo: Sequence[int]) -> Iterator[Row]:
+def _rows(planned: Plan, todo: Sequence[int]) -> Generator[Row]:
     """Ask the model and yield one row per sample, each exactly once."""
     task, model = planned.task, planned.model
     asked = [planned.samples[i] for i in todo]
@@ -150,7 +150,9 @@ def _rows(planned: Plan, todo: Sequence[int]) -> Iterator[Row]:
         pixels = stack.enter_context(closing(_Pixels(asked))) if looks else None
         for at, reply in replies:
             if not 0 <= at < len(asked) or answered[at]:
-                raise RunStopped(f"the model '{model.name}' answered position {at} twice or never asked")
+                raise RunStopped(
+                    f"the model '{model.name}' answered position {at} twice or never asked"
+                )
             answered[at] = 1
             yield _row(planned, todo[at], reply, pixels)
         silent = Failure("the model gave no reply for this sample")
@@ -315,5 +317,3 @@ def _explained(outcome: BaseException, out: Path) -> BaseException:
             return outcome
         return RunStopped(f"{outcome}. {kept}")
     return RunStopped(f"the model raised {type(outcome).__name__}: {outcome}. {kept}")
-
-

@@ -29,13 +29,15 @@ COUNTED = ("scored", "unparsed")
 
 @dataclass(frozen=True)
 class Frame:
-    """The columns that some metrics need, one entry per counted row of a run."""
+    """The columns that some metrics need, one entry per row of a run."""
 
     ids: Sequence[str]
     clusters: "NDArray[np.int64]"
     """Code of the row's cluster, 0 to G - 1."""
     score: "Floats"
     """NaN where the scorer gave None."""
+    counted: "NDArray[np.bool_]"
+    """False for rows that never enter a metric: failed, missing and unjudged."""
     columns: Mapping[str, Sequence[Any]]
     """Groups as `group:<name>`, statistics as `stat:<name>`; None where a row has none."""
 
@@ -76,11 +78,11 @@ def frame(rows: Iterable[Mapping[str, Any]], metrics: Iterable[Metric]) -> Frame
     scores: list[float] = []
     codes: dict[str, int] = {}
     clusters: list[int] = []
+    counted: list[bool] = []
     columns: dict[str, list[Any]] = {f"group:{g}": [] for g in groups}
     columns |= {f"stat:{s}": [] for s in stats}
     for row in rows:
-        if row["status"] not in COUNTED:
-            continue
+        counted.append(row["status"] in COUNTED)
         ids.append(row["id"])
         scores.append(np.nan if row["score"] is None else row["score"])
         clusters.append(codes.setdefault(row["cluster"], len(codes)))
@@ -88,10 +90,18 @@ def frame(rows: Iterable[Mapping[str, Any]], metrics: Iterable[Metric]) -> Frame
             columns[f"group:{name}"].append(row["groups"].get(name))
         for name in stats:
             columns[f"stat:{name}"].append(row["stats"].get(name))
-    return Frame(ids, np.array(clusters, np.int64), np.array(scores, np.float64), columns)
+    return Frame(
+        ids,
+        np.array(clusters, np.int64),
+        np.array(scores, np.float64),
+        np.array(counted, bool),
+        columns,
+    )
 
 
-def estimate_all(rows: Iterable[Mapping[str, Any]], metrics: Sequence[Metric]) -> dict[str, Estimate]:
+def estimate_all(
+    rows: Iterable[Mapping[str, Any]], metrics: Sequence[Metric]
+) -> dict[str, Estimate]:
     """Return every metric of a run by name, `by` metrics expanded, in the task's order."""
     table = frame(rows, metrics)
     known = {metric.name: metric for metric in metrics}
@@ -122,7 +132,15 @@ def estimate(table: Frame, metric: Metric, known: Mapping[str, Metric]) -> Estim
     scale = 100.0 if metric.percent else 1.0
     value, low, high, clusters = _interval(sums)
     low, high = (None if x is None else scale * x for x in (low, high))
-    return Estimate(None if value is None else scale * value, low, high, sums.n, clusters)
+    value = None if value is None else scale * value
+    return Estimate(value, low, high, sums.n, clusters, _asked(table, metric, known))
+
+
+def _asked(table: Frame, metric: Metric, known: Mapping[str, Metric]) -> int:
+    """Count the rows that belong to a metric, whatever came of them."""
+    if metric.kind == "mean_of":
+        return sum(_asked(table, known[name], known) for name in metric.options["of"])
+    return int(_mask(table, metric.where).sum())
 
 
 def sums_of(table: Frame, metric: Metric, known: Mapping[str, Metric]) -> Sums:
@@ -131,7 +149,8 @@ def sums_of(table: Frame, metric: Metric, known: Mapping[str, Metric]) -> Sums:
         return _mean_of([sums_of(table, known[name], known) for name in metric.options["of"]])
     if metric.kind not in METRICS:
         raise unknown("kind of metric", metric.kind, [*METRICS, "mean_of"])
-    return METRICS[metric.kind](table, _mask(table, metric.where), metric.options)
+    mask = _mask(table, metric.where) & table.counted
+    return METRICS[metric.kind](table, mask, metric.options)
 
 
 def _needs(metrics: Iterable[Metric]) -> tuple[list[str], list[str]]:
@@ -142,7 +161,10 @@ def _needs(metrics: Iterable[Metric]) -> tuple[list[str], list[str]]:
         if metric.by:
             groups[metric.by] = None
         if metric.kind in _BINARY:
-            stats |= {metric.options.get("gold", "gold"): None, metric.options.get("yes", "yes"): None}
+            stats |= {
+                metric.options.get("gold", "gold"): None,
+                metric.options.get("yes", "yes"): None,
+            }
         elif metric.kind == "linked_mean":
             stats[metric.options["links"]] = None
         elif metric.kind == "distribution":
@@ -186,7 +208,11 @@ def _interval(sums: Sums) -> tuple[float | None, float | None, float | None, int
         low, high = _wilson(value, _effective(value, error, sums.n, clusters), t)
         return value, low, high, clusters
     low, high = value - t * error, value + t * error
-    return (value, max(low, 0.0), min(high, 1.0), clusters) if sums.bounded else (value, low, high, clusters)
+    return (
+        (value, max(low, 0.0), min(high, 1.0), clusters)
+        if sums.bounded
+        else (value, low, high, clusters)
+    )
 
 
 def _effective(value: float, error: float, n: int, clusters: int) -> float:
@@ -240,8 +266,9 @@ def _nan_ratio(over: "Floats", under: "Floats") -> "Floats":
     """Divide; NaN where there are no rows: a mean over nothing is not 0."""
     import numpy as np
 
-    result = np.full(np.broadcast(over, under).shape, np.nan)
-    return np.divide(over, under, out=result, where=under > 0)
+    result: Floats = np.full(np.broadcast(over, under).shape, np.nan)
+    np.divide(over, under, out=result, where=under > 0)
+    return result
 
 
 _BINARY: dict[str, Callable[["Floats", "Floats", "Floats", "Floats"], "Floats"]] = {
@@ -282,12 +309,18 @@ def _linked_mean(table: Frame, mask: "NDArray[np.bool_]", options: Mapping[str, 
     score_of = dict(zip(table.ids, table.score, strict=True))
     links = table.columns[f"stat:{options['links']}"]
     values = np.zeros((len(table.ids), 2))
-    for i in np.flatnonzero(mask & (table.score == 1)):
-        scores = [score_of[other] for other in links[i] or () if other != table.ids[i] and other in score_of]
+    for i in np.flatnonzero(mask & (table.score == 1)).tolist():
+        scores = [
+            score_of[other]
+            for other in links[i] or ()
+            if other != table.ids[i] and other in score_of
+        ]
         if scores:
             values[i] = np.mean(scores), 1.0
     return Sums(
-        _clustered(table, values), lambda s: _nan_ratio(s[..., 0], s[..., 1]), int(values[:, 1].sum())
+        _clustered(table, values),
+        lambda s: _nan_ratio(s[..., 0], s[..., 1]),
+        int(values[:, 1].sum()),
     )
 
 
@@ -300,7 +333,7 @@ def _distribution(table: Frame, mask: "NDArray[np.bool_]", options: Mapping[str,
 
     groups = table.columns[f"group:{options['group']}"]
     golds, preds = (table.columns[f"stat:{options[key]}"] for key in ("gold", "pred"))
-    rows = [i for i in np.flatnonzero(mask) if groups[i] is not None]
+    rows = [i for i in np.flatnonzero(mask).tolist() if groups[i] is not None]
     gold: dict[Any, dict[Any, int]] = {}
     pred: dict[Any, dict[Any, int]] = {}
     for i in rows:
@@ -313,7 +346,11 @@ def _distribution(table: Frame, mask: "NDArray[np.bool_]", options: Mapping[str,
     )
     one = np.array([[total, float(len(rows))]])
     return Sums(
-        one, lambda s: _nan_ratio(s[..., 0], s[..., 1]) / 100, len(rows), bounded=False, interval=False
+        one,
+        lambda s: _nan_ratio(s[..., 0], s[..., 1]) / 100,
+        len(rows),
+        bounded=False,
+        interval=False,
     )
 
 

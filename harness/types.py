@@ -155,7 +155,10 @@ class Estimate:
     low: float | None
     high: float | None
     n: int
+    """Samples behind the value."""
     clusters: int = 0
+    asked: int = 0
+    """Samples that belong to it; more than `n` when some failed, are missing or were left out."""
 
 
 @dataclass(frozen=True, slots=True)

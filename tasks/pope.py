@@ -76,7 +76,7 @@ def make(variant: str = "", data: str | None = None) -> Task:
     splits = [split for split in SPLITS if any(s.groups["split"] == split for s in samples)]
     unique((sample.id for sample in samples), f"pope in {root}")
     samples.sort(key=lambda s: s.cluster)  # stable: an image's questions together, files in order
-    notes = ()
+    notes: tuple[str, ...] = ()
     if source.version == "custom":
         notes = ("not a published version of POPE: not comparable with published numbers",)
     return Task(

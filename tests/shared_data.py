@@ -13,5 +13,7 @@ def shared(name: str) -> Path:
     root = Path(os.environ.get("SIGHTLINE_SHARED", _DEFAULT))
     path = root / name
     if not path.exists():
-        pytest.skip(f"needs the real data at {path} (set SIGHTLINE_SHARED to the folder that holds it)")
+        pytest.skip(
+            f"needs the real data at {path} (set SIGHTLINE_SHARED to the folder that holds it)"
+        )
     return path

@@ -44,4 +44,6 @@ def flat(sample: Sample, choice: int) -> Answer:
 
 def picked(sample: Sample, choice: int) -> Answer:
     """Return a ranking that puts one choice above the others."""
-    return Answer(scores=tuple(float(i == choice) for i in range(len(sample.choices))), choice=choice)
+    return Answer(
+        scores=tuple(float(i == choice) for i in range(len(sample.choices))), choice=choice
+    )

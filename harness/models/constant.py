@@ -14,10 +14,7 @@ def make(address: str = "") -> Floor:
 
 
 def _choose(
-    text: str,
-    population: Sequence[Sample],
-    samples: Sequence[Sample],
-    ask: Ask, decoding: Decoding
+    text: str, population: Sequence[Sample], samples: Sequence[Sample], ask: Ask, decoding: Decoding
 ) -> Iterator[Answer]:
     text = text or next((s.choices[0] for s in population if s.choices), "")
     for sample in samples:

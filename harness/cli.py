@@ -1,0 +1,201 @@
+"""The command line: parse, call, print. Every verb is a few lines over harness, tasks and reports.
+
+Exit codes: 0 done, 1 the run stopped or nothing could be scored, 2 usage, 3 data, 4 our own fault,
+130 interrupted. Start-up imports no torch, pandas or rich table: `--help` must be instant.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from harness.errors import SightlineError, UsageError
+
+app = typer.Typer(
+    help="Score vision-language models on benchmarks, as their authors score them.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+ModelName = Annotated[
+    str, typer.Option("--model", "-m", help="KIND:ADDRESS, e.g. transformers:PATH, openai:gpt-4.1")
+]
+TaskName = Annotated[str, typer.Option("--task", "-t", help="a task or variant: pope, pope/lmms")]
+Data = Annotated[
+    str | None, typer.Option("--data", "-d", help="folder of the official files, or hf:OWNER/NAME")
+]
+Options = Annotated[
+    list[str] | None, typer.Option("--option", "-o", help="model option NAME=VALUE; repeatable")
+]
+Limit = Annotated[int | None, typer.Option(help="only the first N samples")]
+Seed = Annotated[int, typer.Option(help="seed of sampling and guessing")]
+RunFolder = Annotated[Path, typer.Argument(help="a run folder")]
+
+
+def main() -> None:
+    """Run the command line; errors of ours are one line and an exit code."""
+    try:
+        app(standalone_mode=True)
+    except SightlineError as error:
+        print(f"sightline: error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("sightline: interrupted; go on with --resume", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of our output went away, e.g. `| head`
+        sys.stderr.close()
+        sys.exit(0)
+
+
+@app.command(name="list")
+def list_(what: Annotated[Literal["tasks", "models", "all"], typer.Argument()] = "all") -> None:
+    """List tasks with their variants, and ways to reach a model."""
+    from harness.find import entries
+
+    for kind in ("task", "model"):
+        if what not in (f"{kind}s", "all"):
+            continue
+        print(f"{kind}s:")
+        for entry in entries(kind):
+            print(f"  {entry.name:<14} {entry.summary}")
+            for variant, summary in entry.variants.items():
+                print(f"    {entry.name}/{variant}  {summary}")
+
+
+@app.command()
+def run(
+    model: ModelName,
+    task: TaskName,
+    data: Data = None,
+    out: Annotated[
+        Path | None, typer.Option(help="run folder; default runs/TASK-MODEL-TIME")
+    ] = None,
+    option: Options = None,
+    limit: Limit = None,
+    seed: Seed = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="go on with the run in --out")] = False,
+    max_failures: Annotated[float, typer.Option(help="share of samples that may fail")] = 0.01,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would be asked")] = False,
+    measure: Annotated[
+        int, typer.Option(help="samples that --dry-run asks to measure speed; 0: none")
+    ] = 16,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no progress, no table")] = False,
+) -> None:
+    """Ask a model the questions of a task and keep every answer."""
+    from harness import api, progress
+    from harness import run as loop
+    from harness.find import make_model, make_task
+
+    if resume and out is None:
+        raise UsageError("--resume needs --out: the run folder to go on with")
+    made_task = make_task(task, data)
+    options = parse_options(option or [])
+    made_model = make_model(model, options)
+    planned = loop.plan(
+        made_task, made_model, address=model, options=options, limit=limit, seed=seed
+    )
+    if dry_run:
+        from harness.dry import describe
+
+        print(describe(planned, measure))
+        return
+    watcher = None if quiet else progress.Bar() if sys.stderr.isatty() else progress.Lines()
+    folder = out or api.default_folder(made_task.name, made_model.name)
+    record = loop.run(planned, folder, resume=resume, max_failures=max_failures, watcher=watcher)
+    if not quiet:
+        _print_record(record)
+        print(f"\nrecord: {folder}\nnext: sightline show {folder}")
+    if not record.counts["scored"] + record.counts["unparsed"]:
+        raise typer.Exit(1)
+
+
+@app.command()
+def show(
+    run: RunFolder,
+    failed: Annotated[int, typer.Option(help="how many failed samples to list")] = 10,
+) -> None:
+    """Show the metrics of a run with intervals, coverage and unparsed answers."""
+    from harness.record import read
+
+    _print_record(read(run), failed)
+
+
+@app.command()
+def check(
+    task: Annotated[str, typer.Argument(help="a task or variant")],
+    data: Data = None,
+    images: Annotated[bool, typer.Option(help="open every image")] = True,
+) -> None:
+    """Check a task on its data without a model: ids, images, oracle 100, floors at chance."""
+    from harness.check import check_task
+
+    good = True
+    for name, ok, detail in check_task(task, data, images=images):
+        good &= ok
+        print(f"{'ok  ' if ok else 'FAIL'}  {name}: {detail}", flush=True)
+    if not good:
+        raise typer.Exit(3)
+
+
+@app.command()
+def export(
+    run: RunFolder,
+    json: Annotated[bool, typer.Option("--json", help="the summary: counts and metrics")] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="one line per sample")] = False,
+    parquet: Annotated[bool, typer.Option("--parquet", help="one row per sample")] = False,
+    out: Annotated[Path | None, typer.Option(help="file to write; default standard output")] = None,
+) -> None:
+    """Write a run in a format that other programs read."""
+    from harness.record import read
+    from reports import export as formats
+
+    chosen = [name for name, on in (("json", json), ("csv", csv), ("parquet", parquet)) if on]
+    if len(chosen) != 1:
+        raise UsageError("export needs exactly one of --json, --csv and --parquet")
+    record = read(run)
+    if parquet:
+        if out is None:
+            raise UsageError("--parquet needs --out FILE: it is not text")
+        formats.to_parquet(record, out)
+    elif out is None:
+        formats.TEXT_FORMATS[chosen[0]](record, sys.stdout)
+    else:
+        with out.open("w", encoding="utf-8", newline="") as file:
+            formats.TEXT_FORMATS[chosen[0]](record, file)
+
+
+def parse_options(words: list[str]) -> dict[str, Any]:
+    """Return NAME=VALUE words as a dict; true/false and numbers become what they say."""
+    options: dict[str, Any] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals or not name:
+            raise UsageError(f"--option takes NAME=VALUE, found '{word}'")
+        options[name.replace("-", "_")] = _value(value)
+    return options
+
+
+def _value(text: str) -> Any:
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _print_record(record: Any, failed: int = 10) -> None:
+    from rich.console import Console
+
+    from reports.table import show as table
+
+    console = Console(soft_wrap=not sys.stdout.isatty(), highlight=False)
+    console.print(table(record, failed=failed))
+
+
+if __name__ == "__main__":
+    main()
