@@ -119,12 +119,17 @@ class Writer:
             self._lock = (folder / ".lock").open("w")
         except OSError as error:
             raise UsageError(f"{folder}: cannot be written: {error.strerror}") from error
-        self._take_lock()
-        if exists:
-            self._reopen()
-        self._rows = os.open(folder / "rows.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            self._take_lock()
+            if exists:
+                self._reopen()
+            self.save(status="running")
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+            self._rows = os.open(folder / "rows.jsonl", flags, 0o644)
+        except BaseException:
+            self._lock.close()
+            raise
         self._size = os.fstat(self._rows).st_size
-        self.save(status="running")
 
     def write(self, row: Row) -> None:
         """Append one row in a single write. Raises RunStopped when the disk is full."""
@@ -177,7 +182,6 @@ class Writer:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            self._lock.close()
             raise UsageError(f"{self.folder}: another process is writing this run") from error
 
     def _reopen(self) -> None:
@@ -195,7 +199,6 @@ class Writer:
             if old != new
         ]
         if differs:
-            self._lock.close()
             raise UsageError(
                 f"{self.folder} holds another run and cannot be resumed as this one:\n  "
                 + "\n  ".join(differs)
