@@ -42,7 +42,7 @@ def make_task(name: str, data: str | None = None) -> Task:
     stem, _, variant = name.partition("/")
     module = _module("task", stem)
     if variant and variant not in module.VARIANTS:
-        raise unknown("variant", f"{stem}/{variant}", [f"{stem}/{v}" for v in module.VARIANTS])
+        raise unknown(f"variant of {stem}", variant, module.VARIANTS)
     task: Task = module.make(variant=variant, data=data)
     return task
 
