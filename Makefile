@@ -11,7 +11,7 @@ JOBS ?= 2
 .PHONY: demo test check install bench clean
 
 demo: .venv/.demo
-	$(BIN)/python -m benchmarks.demo
+	$(BIN)/sightline demo
 
 test: .venv/.test
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -q -ra

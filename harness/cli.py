@@ -166,6 +166,26 @@ def export(
             formats.TEXT_FORMATS[chosen[0]](record, file)
 
 
+@app.command()
+def demo(
+    data: Annotated[
+        Path | None, typer.Option(help="folder with 'pope' and 'scienceqa' in it")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="where records and the model go")] = Path("demo"),
+    hub: Annotated[bool, typer.Option("--hub", help="read data from the Hugging Face Hub")] = False,
+) -> None:
+    """A real model on real questions in a few minutes, next to floors and replayed answers."""
+    from harness import demo as steps
+    from harness import progress
+
+    watcher = progress.Bar if sys.stderr.isatty() else progress.Lines
+    records = steps.run(out, data, hub=hub, watcher=watcher)
+    print()
+    _console().print(_summary(records))
+    best = records[-1].folder
+    print(f"records: {out}/\nnext: sightline show {best}\n      sightline list")
+
+
 def parse_options(words: list[str]) -> dict[str, Any]:
     """Return NAME=VALUE words as a dict; true/false and numbers become what they say."""
     options: dict[str, Any] = {}
@@ -189,12 +209,21 @@ def _value(text: str) -> Any:
 
 
 def _print_record(record: Any, failed: int = 10) -> None:
-    from rich.console import Console
-
     from reports.table import show as table
 
-    console = Console(soft_wrap=not sys.stdout.isatty(), highlight=False)
-    console.print(table(record, failed=failed))
+    _console().print(table(record, failed=failed))
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    return Console(soft_wrap=not sys.stdout.isatty(), highlight=False)
+
+
+def _summary(records: list[Any]) -> Any:
+    from reports.table import overview
+
+    return overview(records)
 
 
 if __name__ == "__main__":

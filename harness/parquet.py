@@ -1,12 +1,12 @@
 """rows.jsonl as one parquet file in the task's order, for pandas and DuckDB."""
 
 import json
-import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 _BATCH = 8192
+_NESTED = ("prompt", "choices", "pixels", "stats", "scores")
 _TYPES = {
     "index": "int64", "id": "string", "cluster": "string", "status": "string", "score": "float64",
     "parsed": "string", "target": "string", "text": "string", "stop": "string", "choice": "int64",
@@ -14,61 +14,60 @@ _TYPES = {
     "pixels": "string", "stats": "string", "tokens_in": "int64", "tokens_out": "int64",
     "seconds": "float64", "error": "string",
 }  # fmt: skip
+_ANSWER = ("text", "stop", "choice", "scores", "tokens_in", "tokens_out", "seconds")
 
 
 def flat(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return a row without nesting: groups as `group_<name>`, the rest of the nests as JSON."""
     answer = row.get("answer") or {}
-    found = {**row, **{key: answer.get(key) for key in _TYPES if key in answer}}
-    for key in ("prompt", "choices", "pixels", "stats", "scores"):
-        found[key] = json.dumps(found[key]) if found.get(key) else None
-    columns = {key: found.get(key) for key in _TYPES}
-    return columns | {
-        f"group_{key}": None if value is None else str(value)
-        for key, value in row["groups"].items()
-    }
+    columns = {key: row.get(key) for key in _TYPES}
+    for key in _ANSWER:
+        columns[key] = answer.get(key)
+    for key in _NESTED:
+        columns[key] = json.dumps(columns[key]) if columns[key] else None
+    for key, value in row["groups"].items():
+        columns[f"group_{key}"] = None if value is None else str(value)
+    return columns
 
 
-def write(folder: Path) -> Path:
-    """Derive rows.parquet from rows.jsonl, replacing it atomically; returns its path."""
+def write(folder: Path, rows: Iterable[Mapping[str, Any]], groups: Iterable[str]) -> Iterator[Any]:
+    """Pass `rows` on while writing them to rows.parquet, which is replaced atomically.
+
+    A generator, so that whoever reads the rows for another reason need not read them twice.
+    `groups` are all names of groups that occur.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    groups: dict[str, None] = {}
-    order: list[tuple[int, int]] = []
-    offset = 0
-    with (folder / "rows.jsonl").open("rb") as file:
-        for line in file:
-            if line.endswith(b"\n"):
-                row = json.loads(line)
-                order.append((row["index"], offset))
-                groups |= dict.fromkeys(row["groups"])
-            offset += len(line)
-    schema = pa.schema(
-        [(name, pa.type_for_alias(kind)) for name, kind in _TYPES.items()]
-        + [(f"group_{name}", pa.string()) for name in groups]
-    )
+    fields = [(name, pa.type_for_alias(kind)) for name, kind in _TYPES.items()]
+    schema = pa.schema(fields + [(f"group_{name}", pa.string()) for name in groups])
     temporary = folder / ".rows.parquet.new"
+    batch: list[dict[str, Any]] = []
+    last, ordered = -1, True
     with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
-        for batch in _batches(folder / "rows.jsonl", [at for _, at in sorted(order)]):
-            writer.write_table(pa.Table.from_pylist([_clean(flat(r)) for r in batch], schema))
-    os.replace(temporary, folder / "rows.parquet")
-    return folder / "rows.parquet"
+        for row in rows:
+            batch.append(flat(row))
+            ordered, last = ordered and row["index"] > last, row["index"]
+            if len(batch) == _BATCH:
+                writer.write_table(_table(batch, schema))
+                batch.clear()
+            yield row
+        if batch:
+            writer.write_table(_table(batch, schema))
+    if not ordered:  # answers came in another order than the questions
+        pq.write_table(pq.read_table(temporary).sort_by("index"), temporary, compression="zstd")
+    temporary.replace(folder / "rows.parquet")
 
 
-def _batches(path: Path, offsets: list[int]) -> Iterable[list[Any]]:
-    with path.open("rb") as file:
-        for start in range(0, len(offsets), _BATCH):
-            batch = []
-            for offset in offsets[start : start + _BATCH]:
-                file.seek(offset)
-                batch.append(json.loads(file.readline()))
-            yield batch
+def _table(batch: list[dict[str, Any]], schema: Any) -> Any:
+    import pyarrow as pa
 
-
-def _clean(row: dict[str, Any]) -> dict[str, Any]:
-    """Replace lone surrogates, which JSON keeps and parquet cannot hold."""
-    return {
-        key: value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
-        for key, value in row.items()
-    }
+    columns = []
+    for field in schema:
+        values = [row.get(field.name) for row in batch]
+        try:
+            columns.append(pa.array(values, field.type))
+        except UnicodeEncodeError:  # half a surrogate: JSON keeps it, parquet cannot hold it
+            clean = [v and v.encode("utf-8", "replace").decode() for v in values]
+            columns.append(pa.array(clean, field.type))
+    return pa.Table.from_arrays(columns, schema=schema)

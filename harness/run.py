@@ -7,7 +7,7 @@ what a task asks or how a model answers.
 """
 
 import time
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, field, replace
@@ -274,11 +274,21 @@ def _header(planned: Plan) -> dict[str, Any]:
 
 def _finish(planned: Plan, writer: Writer, outcome: BaseException | None, seconds: float) -> None:
     """Write counts, metrics and status. A full disk was already told; it must not hide that."""
+    from harness import parquet
     from harness.stats import estimate_all
 
     counts = dict.fromkeys(OUTCOMES, 0)
-    for row in read_rows(writer.folder):
-        counts[row["status"]] += 1
+
+    def counted(rows: Iterable[Row]) -> Iterator[Row]:
+        for row in rows:
+            counts[row["status"]] += 1
+            yield row
+
+    rows = counted(read_rows(writer.folder))
+    if outcome is None:
+        groups = dict.fromkeys(name for sample in planned.samples for name in sample.groups)
+        rows = parquet.write(writer.folder, rows, groups)
+    metrics = estimate_all(rows, planned.task.metrics)
     complete = counts["scored"] + counts["unparsed"] == len(planned.samples)
     described = dict(planned.model.describe())
     fingerprints = dict(writer.header["fingerprint"])
@@ -294,15 +304,10 @@ def _finish(planned: Plan, writer: Writer, outcome: BaseException | None, second
         "fingerprint": fingerprints,
         "error": f"{type(outcome).__name__}: {outcome}" if outcome else None,
     }
-    metrics = estimate_all(read_rows(writer.folder), planned.task.metrics)
     changes["metrics"] = {name: asdict(value) for name, value in metrics.items()}
     try:
         writer.save(**changes)
-        if outcome is None:
-            from harness import parquet
-
-            parquet.write(writer.folder)
-    except (OSError, RunStopped):
+    except RunStopped:
         if outcome is None:
             raise
 

@@ -1,7 +1,7 @@
 """A run folder as a table for the terminal: value, interval, n, coverage, unparsed."""
 
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from harness.record import Record
@@ -82,3 +82,34 @@ def _trouble(record: Record, most: int) -> list[str]:
                 break
     shown = len(lines) - bool(record.run.get("error"))
     return lines + ([f"… and {wrong - shown:,} more"] if wrong > shown else [])
+
+
+def overview(records: Iterable[Record]) -> Any:
+    """Return one line per run: task, model, headline with interval, coverage."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("task", "model", "metric", box=None, pad_edge=False, header_style="bold")
+    for title in ("value", "95 % interval", "n", "of"):
+        table.add_column(title, justify="right")
+    for record in records:
+        run = record.run
+        name = run["task"]["headline"]
+        if record.metrics[name]["value"] is None:  # a partial replay: the first part that is whole
+            whole = (k for k, m in record.metrics.items() if m["n"] == m["asked"] and m["n"])
+            name = next((k for k in whole if k.endswith(name.rpartition(".")[2])), name)
+        m = record.metrics[name]
+        interval = f"{number(m['low'])} to {number(m['high'])}" if m["low"] is not None else "-"
+        model = run["model"]["address"]
+        kind, _, address = model.rpartition(":")
+        short = f"{kind}:{address.rpartition('/')[2]}" if kind else address
+        table.add_row(
+            Text(printable(run["task"]["name"])),
+            Text(printable(short, 48)),
+            Text(printable(name)),
+            number(m["value"]),
+            interval,
+            f"{m['n']:,}",
+            f"{m['asked']:,}",
+        )
+    return table
