@@ -30,7 +30,8 @@ def prompt_parts(sample: Sample) -> list[Any]:
 def item(sample: Sample) -> str:
     """Return the hash of what a sample asks and expects (without pixels)."""
     boxes = [[*region.box, region.label, region.image] for region in sample.regions]
-    return digest([prompt_parts(sample), sample.target, sample.choices, boxes])
+    gold = [sample.target, *sample.relevance]
+    return digest([sample.system, prompt_parts(sample), gold, sample.choices, boxes])
 
 
 def pixels(image: Image) -> str:

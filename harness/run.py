@@ -7,6 +7,8 @@ what a task asks or how a model answers.
 """
 
 import time
+from array import array
+from base64 import b64encode
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
@@ -192,7 +194,10 @@ def _row(planned: Plan, index: int, reply: Answer | Failure, pixels: "_Pixels | 
 
 
 def _plain(answer: Answer) -> dict[str, Any]:
-    """Return the fields that were set; most answers are a text and nothing else."""
+    """Return the fields that were set; most answers are a text and nothing else.
+
+    Features are little-endian float32 in base64: as decimal text they would be four times as long.
+    """
     found: dict[str, Any] = {"text": answer.text, "stop": answer.stop}
     for name in ("choice", "tokens_in", "tokens_out", "seconds"):
         if (value := getattr(answer, name)) is not None:
@@ -200,7 +205,7 @@ def _plain(answer: Answer) -> dict[str, Any]:
     if answer.scores:
         found["scores"] = list(answer.scores)
     if answer.features:
-        found["features"] = list(answer.features)
+        found["features"] = b64encode(array("f", answer.features).tobytes()).decode()
     return found
 
 

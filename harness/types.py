@@ -67,6 +67,8 @@ class Sample:
     """The gold answer, as a model would say it (a letter for lettered options)."""
     choices: tuple[str, ...] = ()
     """The closed set of answers, as a model would say them; `rank` scores each of them."""
+    relevance: tuple[float, ...] = ()
+    """`rank` with more than one right choice: the gold score of each; empty: target is the one."""
     cluster: str = ""
     """The unit that resampling keeps whole: the image or scene. Empty: the sample itself."""
     groups: Mapping[str, Any] = field(default_factory=dict)
@@ -76,6 +78,8 @@ class Sample:
     regions: tuple[Region, ...] = ()
     aliases: tuple[str, ...] = ()
     """Other ids of this sample in files of other tools; recorded answers join on them too."""
+    system: str = ""
+    """System message, where the protocol has one (judges do)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +196,8 @@ class Task:
     decoding: Decoding = Decoding()
     chance: float | None = None
     """The headline of a guesser, in the headline's unit; None where nobody can know it."""
+    ceiling: float | None = 100.0
+    """The headline of the gold answers; None where the data decide it."""
     notes: tuple[str, ...] = ()
     """What a reader of the number must know (a quirk kept, a column that cannot be had)."""
 

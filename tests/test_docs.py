@@ -49,7 +49,7 @@ def test_the_example_task_works_as_written(tmp_path):
     done = sightline("run", "-t", "street_signs/blind", "-m", "oracle", "-d", data, "--out", out)
     assert done.returncode == 0 and "country.fr" in done.stdout, done.stderr
     assert "street_signs/blind" in sightline("list", "tasks").stdout
-    for program in ("ruff check", "mypy --strict"):
+    for program in ("ruff check", "mypy --strict --ignore-missing-imports"):
         words = [sys.executable, "-m", *program.split(), str(home / "tasks" / "street_signs.py")]
         extra = ["--config", str(ROOT / "pyproject.toml")] if "ruff" in program else []
         clean = subprocess.run([*words, *extra], cwd=home, capture_output=True, text=True)

@@ -20,6 +20,9 @@ def _choose(
     for sample in samples:
         if ask == "generate":
             yield Answer(sample.target)
+        elif sample.relevance:
+            best = max(range(len(sample.choices)), key=sample.relevance.__getitem__)
+            yield Answer(scores=sample.relevance, choice=best)
         elif sample.target in sample.choices:
             yield picked(sample, sample.choices.index(sample.target))
         else:

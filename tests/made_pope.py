@@ -1,0 +1,10 @@
+"""POPE files for the contract test."""
+
+from pathlib import Path
+
+from small_data import write_pope
+
+
+def write(folder: Path) -> dict[str, Path]:
+    """Write an official-format folder; returns variant to data (\"\": every other variant)."""
+    return {"": write_pope(folder)}
