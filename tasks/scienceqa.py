@@ -25,9 +25,11 @@ VARIANTS = {
     "official": "zero-shot QCM prompt; 'The answer is X.' or a random option, as run_gpt3.py does",
     "lmms": "lmms-eval: the letter in either case, or a capital before a full stop; 16 tokens",
     "rank": "the option text with the highest log-likelihood",
+    "text-rank": "the same on the questions without an image, for text-only models",
 }
 LETTER_ONLY = "Answer with the option's letter from the given choices directly."
-SUBSETS = ("img", "text")
+PARTS = {"img": "img", "text": "text", "text-rank": "text"}
+"""Variants that ask a part of the questions."""
 COLUMNS = {
     "NAT": ("subject", "NAT"),
     "SOC": ("subject", "SOC"),
@@ -49,8 +51,9 @@ def make(variant: str = "", data: str | None = None) -> Task:
 
     Raises DataError for files that are not what they claim to be.
     """
-    rule = "llava" if variant in ("", *SUBSETS) else variant
-    found = load(data, variant if variant in SUBSETS else "")
+    rule = {"text-rank": "rank"}.get(variant, variant)
+    rule = "llava" if rule in ("", *PARTS) else rule
+    found = load(data, PARTS.get(variant, ""))
     samples = [_sample(problem, rule) for problem in found.rows]
     return Task(
         name=f"scienceqa/{variant}" if variant else "scienceqa",
