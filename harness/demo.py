@@ -7,8 +7,8 @@ $SIGHTLINE_SHARED, ../shared/data, the Hugging Face Hub if `hub` is on, and othe
 """
 
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ class Step:
     data: str
     limit: int | None = None
     why: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 def run(out: Path, data: Path | None, *, hub: bool, watcher: Any, say: Any = print) -> list[Record]:
@@ -43,12 +44,11 @@ def run(out: Path, data: Path | None, *, hub: bool, watcher: Any, say: Any = pri
         limit = f", first {step.limit:,}" if step.limit else ""
         say(f"\n{step.task} with {Path(step.model).name}{limit}: {step.why}")
         folder = out / f"{number:02d}-{step.task}-{step.model.split(':')[0]}".replace("/", "-")
-        records.append(
-            api.run(
-                step.model, step.task, data=step.data, out=_fresh(folder), limit=step.limit,
-                watcher=watcher(),
-            )
+        record = api.run(
+            step.model, step.task, data=step.data, out=_fresh(folder), options=step.options,
+            limit=step.limit, watcher=watcher(),
         )  # fmt: skip
+        records.append(record)
     return records
 
 
@@ -59,7 +59,7 @@ def _steps(places: dict[str, Any], model: str | None) -> Iterator[Step]:
     if model:
         yield Step(
             f"transformers:{model}", "scienceqa/text-rank", science, 400,
-            "a real model ranks the options of questions without pictures",
+            "a real model ranks the options of questions without pictures", {"chat": False},
         )  # fmt: skip
         yield Step(
             f"blind:transformers:{model}", "pope", pope, 180,

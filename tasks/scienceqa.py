@@ -24,7 +24,7 @@ VARIANTS = {
     "text": "the 2,224 questions without an image",
     "official": "zero-shot QCM prompt; 'The answer is X.' or a random option, as run_gpt3.py does",
     "lmms": "lmms-eval: the letter in either case, or a capital before a full stop; 16 tokens",
-    "rank": "the option text with the highest log-likelihood",
+    "rank": "the option text that is likeliest after 'Question: ... Answer:', no options shown",
     "text-rank": "the same on the questions without an image, for text-only models",
 }
 LETTER_ONLY = "Answer with the option's letter from the given choices directly."
@@ -134,6 +134,12 @@ def _prompt(problem: Problem) -> str:
     return f"{_with_options(problem)}\n{LETTER_ONLY}"
 
 
+def _cloze(problem: Problem) -> str:
+    """Return the question as a text to go on with: small models have no use for letters."""
+    stem = _stem(problem, (problem.hint or "").strip()).replace("  ", " ").strip()
+    return f"Question: {stem}\nAnswer:"
+
+
 def _lmms_prompt(problem: Problem) -> str:
     return "\n".join((_stem(problem, problem.hint or ""), *lettered(problem.choices), LETTER_ONLY))
 
@@ -152,7 +158,7 @@ def _official_prompt(problem: Problem) -> str:
     return text.replace("  ", " ").strip()
 
 
-_PROMPTS = {"lmms": _lmms_prompt, "official": _official_prompt, "rank": _with_options}
+_PROMPTS = {"lmms": _lmms_prompt, "official": _official_prompt, "rank": _cloze}
 
 
 def _score(rule: str, sample: Sample, answer: Answer) -> Score:

@@ -212,7 +212,7 @@ def test_prompts_of_the_variants(official: Path) -> None:
     last = "Answer with the option's letter from the given choices directly."
     tidy = "Context: Feel.\nWhich is hot?\nA. ice\nB. fire"
     assert prompt("scienceqa", "03")[1] == f"{tidy}\n{last}"
-    assert prompt("scienceqa/rank", "03")[1] == tidy
+    assert prompt("scienceqa/rank", "03")[1] == "Question: Context: Feel.\nWhich is hot?\nAnswer:"
     assert prompt("scienceqa/lmms", "03")[1] == (
         f"Context: Feel. \nWhich is  hot?\nA. ice\nB. fire\n{last}"
     )
