@@ -269,7 +269,8 @@ def test_contract(tmp_path: Path, official: Path, variant: str) -> None:
     name = f"scienceqa/{variant}".rstrip("/")
     task = make_task(name, str(official))
     found = list(task.samples())
-    expected = {"img": ["03", "1"], "text": ["2", "4"]}.get(variant, ["03", "1", "2", "4"])
+    parts = {"img": ["03", "1"], "text": ["2", "4"], "text-rank": ["2", "4"]}
+    expected = parts.get(variant, ["03", "1", "2", "4"])
     assert [s.id for s in found] == expected and task.headline == "accuracy"
     assert all(sample.target in sample.choices for sample in found)
     assert task.chance == pytest.approx(100 * sum(1 / len(s.choices) for s in found) / len(found))
