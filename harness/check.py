@@ -9,8 +9,10 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
+from statistics import pstdev
 from tempfile import TemporaryDirectory
 
+from harness import judging
 from harness import run as loop
 from harness.errors import SightlineError
 from harness.find import make_model, make_task
@@ -34,6 +36,9 @@ def check_task(name: str, data: str | None, *, images: bool = True) -> Iterator[
         for model, judge in (("oracle", _oracle), ("constant", _constant), ("random", _random)):
             planned = loop.plan(task, make_model(model), address=model)
             record = loop.run(planned, Path(folder) / model, max_failures=1)
+            if task.judge:  # a judge that knows the gold answers stands in
+                knows = judging.Judge(make_model("oracle"), "oracle")
+                record = judging.judge(record.folder, task, judging.How([knows]))
             yield (model, *judge(task, samples, record))
 
 
@@ -65,6 +70,8 @@ def _oracle(task: Task, samples: Sequence[Sample], record: Record) -> tuple[bool
 
 def _constant(task: Task, samples: Sequence[Sample], record: Record) -> tuple[bool, str]:
     """Compare with the share of the commonest target (rank: choices all alike, so chance)."""
+    if _graded(task, samples):
+        return _against_chance(task, record, above_only=True)
     if task.ask == "rank":
         ceiling = _chance(samples)
     else:
@@ -75,12 +82,32 @@ def _constant(task: Task, samples: Sequence[Sample], record: Record) -> tuple[bo
 
 
 def _random(task: Task, samples: Sequence[Sample], record: Record) -> tuple[bool, str]:
+    if _graded(task, samples):
+        return _against_chance(task, record, above_only=False)
     mean = _mean(record)
     if any(not sample.choices for sample in samples):
         return mean < 0.5, f"mean score {mean:.4f} (open answers)"
     chance = _chance(samples)
     spread = 4 * (chance * (1 - chance) / len(samples)) ** 0.5
     return abs(mean - chance) <= spread, f"mean score {mean:.4f}, chance {chance:.4f}"
+
+
+def _graded(task: Task, samples: Sequence[Sample]) -> bool:
+    """Whether a sample's score is not simply right or wrong: the task itself must know chance."""
+    relevant = any(sample.relevance for sample in samples)
+    return task.ask == "encode" or (relevant and task.chance is not None)
+
+
+def _against_chance(task: Task, record: Record, *, above_only: bool) -> tuple[bool, str]:
+    """Compare the headline with the task's chance, at four standard errors of the row scores."""
+    found = record.metrics[task.headline]
+    value, said = found["value"], f"{task.headline} {found['value']}, chance {task.chance}"
+    if value is None or task.chance is None:
+        return value is not None, said
+    scores = [row["score"] for row in record.rows() if row["score"] is not None]
+    near = 400 * max(pstdev(scores), 0.05) / max(found["n"], 1) ** 0.5
+    over = value - task.chance
+    return (over if above_only else abs(over)) <= near, said
 
 
 def _chance(samples: Sequence[Sample]) -> float:

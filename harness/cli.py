@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from harness import cli_judge
 from harness.errors import SightlineError, UsageError
 
 app = typer.Typer(
@@ -82,8 +83,17 @@ def run(
         int, typer.Option(help="samples that --dry-run asks to measure speed; 0: none")
     ] = 16,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no progress, no table")] = False,
+    judge: cli_judge.Judges = None,
+    judge_option: cli_judge.JudgeOptions = None,
+    repeats: cli_judge.Repeats = 1,
+    budget: cli_judge.Budget = None,
+    price_in: cli_judge.PriceIn = None,
+    price_out: cli_judge.PriceOut = None,
+    token_budget: cli_judge.TokenBudget = None,
+    cache: cli_judge.CacheFolder = None,
+    no_cache: cli_judge.NoCache = False,
 ) -> None:
-    """Ask a model the questions of a task and keep every answer."""
+    """Ask a model the questions of a task and keep every answer; let judges score open ones."""
     from harness import api, progress
     from harness import run as loop
     from harness.find import make_model, make_task
@@ -91,6 +101,10 @@ def run(
     if resume and out is None:
         raise UsageError("--resume needs --out: the run folder to go on with")
     made_task = make_task(task, data)
+    judging = cli_judge.how_or_none(
+        *(made_task, judge, judge_option, repeats, budget, price_in, price_out, token_budget),
+        *(cache, no_cache),
+    )
     options = parse_options(option or [])
     made_model = make_model(model, options)
     planned = loop.plan(
@@ -100,15 +114,23 @@ def run(
         from harness.dry import describe
 
         print(describe(planned, measure))
+        if judging:
+            print(cli_judge.forecast(planned, judging))
         return
     watcher = None if quiet else progress.Bar() if sys.stderr.isatty() else progress.Lines()
     folder = out or api.default_folder(made_task.name, made_model.name)
     record = loop.run(planned, folder, resume=resume, max_failures=max_failures, watcher=watcher)
+    if judging:
+        record = cli_judge.carry_out(folder, made_task, judging, quiet=quiet)
     if not quiet:
-        _print_record(record)
-        print(f"\nrecord: {folder}\nnext: sightline show {folder}")
+        print_record(record)
+        print(f"\nrecord: {folder}\nnext: {cli_judge.next_step(record, folder)}")
     if not record.counts["scored"] + record.counts["unparsed"]:
         raise typer.Exit(1)
+
+
+app.command()(cli_judge.judge)
+app.command(name="judge-agreement")(cli_judge.agreement)
 
 
 @app.command()
@@ -119,7 +141,7 @@ def show(
     """Show the metrics of a run with intervals, coverage and unparsed answers."""
     from harness.record import read
 
-    _print_record(read(run), failed)
+    print_record(read(run), failed)
 
 
 @app.command()
@@ -181,7 +203,7 @@ def demo(
     watcher = progress.Bar if sys.stderr.isatty() else progress.Lines
     records = steps.run(out, data, hub=hub, watcher=watcher)
     print()
-    _console().print(_summary(records))
+    console().print(_summary(records))
     best = records[-1].folder
     print(f"records: {out}/\nnext: sightline show {best}\n      sightline list")
 
@@ -208,16 +230,19 @@ def _value(text: str) -> Any:
     return text
 
 
-def _print_record(record: Any, failed: int = 10) -> None:
+def print_record(record: Any, failed: int = 10) -> None:
+    """Print a run as a table."""
     from reports.table import show as table
 
-    _console().print(table(record, failed=failed))
+    console().print(table(record, failed=failed))
 
 
-def _console() -> Any:
+def console() -> Any:
+    """Make the console that tables are printed on."""
     from rich.console import Console
 
-    return Console(soft_wrap=not sys.stdout.isatty(), highlight=False)
+    wide = {} if sys.stdout.isatty() else {"width": 160}  # a log has no width to fit into
+    return Console(highlight=False, **wide)
 
 
 def _summary(records: list[Any]) -> Any:

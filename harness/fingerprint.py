@@ -11,15 +11,15 @@ from dataclasses import asdict
 from hashlib import sha256
 from typing import Any
 
-from harness.types import Image, Sample, Task
+from harness.types import Image, Rubric, Sample, Task
 
 _LENGTH = 16  # hex digits; 64 bits are plenty for telling the items of a benchmark apart
 
 
-def digest(value: Any) -> str:
+def digest(value: Any, length: int = _LENGTH) -> str:
     """Return the hash of any JSON-like value, independent of the order of its keys."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
-    return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:_LENGTH]
+    return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:length]
 
 
 def prompt_parts(sample: Sample) -> list[Any]:
@@ -50,11 +50,26 @@ def data(items: Iterable[str]) -> str:
     return digest(sorted(items))
 
 
+def rubric(found: Rubric) -> dict[str, Any]:
+    """Return what identifies a rubric: a verdict is comparable only under the same one."""
+    return {
+        "name": found.name,
+        "version": found.version,
+        "files": dict(found.files),
+        "decodings": [asdict(decoding) for decoding in found.decodings],
+        "orders": list(found.orders),
+        "sentinel": found.sentinel and asdict(found.sentinel),
+    }
+
+
 def of_run(task: Task, model: Mapping[str, Any], items: Iterable[str]) -> dict[str, str]:
     """Return the hashes that must agree for two runs to be comparable, and the model's own."""
+    scorer: list[Any] = [task.scorer, task.version, [asdict(metric) for metric in task.metrics]]
+    if task.judge:  # the judge itself is added once it is known (harness/judging.py)
+        scorer.append(rubric(task.judge))
     return {
         "data": data(items),
-        "scorer": digest([task.scorer, task.version, [asdict(metric) for metric in task.metrics]]),
+        "scorer": digest(scorer),
         "decoding": digest([task.ask, asdict(task.decoding)]),
         "preprocessing": digest(model.get("preprocessing")),
         "model": digest(model),

@@ -2,6 +2,10 @@
 
     runs/<id>/run.json       what, with what, where, when, status, metrics; replaced atomically
     runs/<id>/rows.jsonl     one line per sample in order of completion; only ever appended to
+    runs/<id>/derived.jsonl  what a task computes of all answers together, by id; readers see it
+                             in the rows. Replaced atomically; a run that goes on drops it
+    runs/<id>/verdicts.jsonl what a judge said, one line per call; only ever appended to; readers
+                             see it in the rows. Older judgings are in verdicts-<n>.jsonl
     runs/<id>/rows.parquet   the same rows in the task's order, derived when the run ends
 
 A row is one write to the file, so a crash leaves at most one half-written last line: readers pass
@@ -12,17 +16,20 @@ this folder and nothing else. `SCHEMA` goes up when a reader of today would misr
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+from harness import verdicts
 from harness.errors import DataError, RunStopped, UsageError
 
 SCHEMA = 1
 DONE = ("scored", "unparsed")
-"""Outcomes that resume keeps; failed, missing and unjudged samples are asked again."""
+"""Outcomes that resume keeps, beside answers that wait for a judge; failed and missing samples are
+asked again."""
 
 Row = dict[str, Any]
 
@@ -79,12 +86,27 @@ def read(folder: Path | str) -> Record:
     return Record(folder, run)
 
 
-def read_rows(folder: Path) -> Iterator[Row]:
-    """Yield the rows of a run folder; a half-written last line is passed over.
+def read_rows(folder: Path, *, vote: int | None = None) -> Iterator[Row]:
+    """Yield the rows of a run folder with what was derived and judged for them.
 
-    Raises DataError naming the line when any other line is damaged.
+    `vote` takes one vote of each judged row alone. A half-written last line is passed over. Raises
+    DataError naming the line when any other line is damaged.
     """
-    path = folder / "rows.jsonl"
+    derived = {extra["id"]: extra for extra in read_lines(folder / "derived.jsonl")}
+    judged = verdicts.outcomes(read_lines(folder / verdicts.FILE), vote)
+    for row in read_lines(folder / "rows.jsonl"):
+        if row["id"] in derived:
+            row = _merged(row, derived[row["id"]])
+        yield _merged(row, judged[row["id"]]) if waits(row) and row["id"] in judged else row
+
+
+def waits(row: Row) -> bool:
+    """Whether a row holds an answer that only a judge can score."""
+    return row["status"] == "unjudged" and bool(row.get("answer"))
+
+
+def read_lines(path: Path) -> Iterator[Row]:
+    """Yield the lines of a file of a run folder as they stand; see `read_rows`."""
     if not path.exists():
         return
     with path.open("rb") as file:
@@ -92,9 +114,98 @@ def read_rows(folder: Path) -> Iterator[Row]:
             if not line.endswith(b"\n"):
                 return
             try:
-                yield json.loads(line)
-            except ValueError as error:
+                row: Row = json.loads(line)
+                row["id"]
+            except (ValueError, KeyError, TypeError) as error:
                 raise DataError(f"{path}, line {number}: damaged row ({error})") from error
+            yield row
+
+
+DERIVABLE = ("score", "parsed", "status", "error")
+"""Fields of a row that something computed or judged afterwards may set; `stats` are added to."""
+
+
+def _merged(row: Row, extra: Mapping[str, Any]) -> Row:
+    """Return a row with what was computed for it afterwards."""
+    changed = {name: extra[name] for name in DERIVABLE if name in extra}
+    return {**row, **changed, "stats": {**row["stats"], **extra.get("stats", {})}}
+
+
+def append(file: int, size: int, row: Row, folder: Path) -> int:
+    """Append one line in a single write to a descriptor; `size` is its file's. Return the new size.
+
+    Raises RunStopped when the disk is full; the file then ends with the line before.
+    """
+    line = json.dumps(row, separators=(",", ":")).encode("ascii") + b"\n"
+    try:
+        written = os.write(file, line)
+        if written < len(line):  # a full disk takes a part first; the next write says why
+            written += os.write(file, line[written:])
+        if written < len(line):
+            raise OSError(f"{written} of {len(line)} bytes written")
+    except OSError as error:
+        os.ftruncate(file, size)
+        raise RunStopped(
+            f"{folder}: the disk takes no more rows ({error.strerror or error}). All "
+            "rows so far are kept; make room and go on with --resume"
+        ) from error
+    return size + len(line)
+
+
+def save(folder: Path, run: Mapping[str, Any]) -> None:
+    """Replace run.json atomically. Raises RunStopped when the disk is full."""
+    temporary = folder / ".run.json.new"
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(json.dumps(run, indent=1) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(folder / "run.json")
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise RunStopped(
+            f"{folder}/run.json cannot be written ({error.strerror}). The rows are kept; "
+            "make room and go on with --resume"
+        ) from error
+
+
+def _take(lock: IO[str], folder: Path) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise UsageError(f"{folder}: another process is writing this run") from error
+
+
+@contextmanager
+def appending(
+    folder: Path, name: str, prepare: Callable[[], None]
+) -> Iterator[Callable[[Row], None]]:
+    """Hold the folder alone and yield a function that appends a line to its file `name`.
+
+    `prepare` is called when the folder is held, before the file is opened; a half-written last
+    line is cut off. Raises UsageError when another process writes the folder, or nobody may.
+    """
+    try:
+        lock = (folder / ".lock").open("w")
+    except OSError as error:
+        raise UsageError(f"{folder}: cannot be written: {error.strerror}") from error
+    with lock:
+        _take(lock, folder)
+        prepare()
+        path = folder / name
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            size = path.read_bytes().rfind(b"\n") + 1
+            os.ftruncate(file, size)
+
+            def write(row: Row) -> None:
+                nonlocal size
+                size = append(file, size, row, folder)
+
+            yield write
+            os.fsync(file)
+        finally:
+            os.close(file)
 
 
 class Writer:
@@ -120,7 +231,7 @@ class Writer:
         except OSError as error:
             raise UsageError(f"{folder}: cannot be written: {error.strerror}") from error
         try:
-            self._take_lock()
+            _take(self._lock, folder)
             if exists:
                 self._reopen()
             self.save(status="running")
@@ -133,38 +244,30 @@ class Writer:
 
     def write(self, row: Row) -> None:
         """Append one row in a single write. Raises RunStopped when the disk is full."""
-        line = json.dumps(row, separators=(",", ":")).encode("ascii") + b"\n"
+        self._size = append(self._rows, self._size, row, self.folder)
+
+    def derive(self, extras: Mapping[str, Mapping[str, Any]]) -> None:
+        """Replace derived.jsonl by `extras`: what each id's row gains."""
+        path = self.folder / "derived.jsonl"
+        temporary = path.with_name(".derived.jsonl.new")
         try:
-            written = os.write(self._rows, line)
-            if written < len(line):  # a full disk takes a part first; the next write says why
-                written += os.write(self._rows, line[written:])
-            if written < len(line):
-                raise OSError(f"{written} of {len(line)} bytes written")
+            with temporary.open("w", encoding="ascii") as file:
+                for id, extra in extras.items():
+                    file.write(json.dumps({"id": id, **extra}, separators=(",", ":")) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
         except OSError as error:
-            os.ftruncate(self._rows, self._size)
+            temporary.unlink(missing_ok=True)
             raise RunStopped(
-                f"{self.folder}: the disk takes no more rows ({error.strerror or error}). All "
-                "rows so far are kept; make room and go on with --resume"
+                f"{path} cannot be written ({error.strerror}). The rows are kept; make room and "
+                "go on with --resume"
             ) from error
-        self._size += len(line)
 
     def save(self, **changes: Any) -> None:
         """Replace run.json atomically with the header and `changes`."""
         self.header.update(changes)
-        text = json.dumps(self.header, indent=1)
-        temporary = self.folder / ".run.json.new"
-        try:
-            with temporary.open("w", encoding="utf-8") as file:
-                file.write(text + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(self.folder / "run.json")
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
-            raise RunStopped(
-                f"{self.folder}/run.json cannot be written ({error.strerror}). The rows are kept; "
-                "make room and go on with --resume"
-            ) from error
+        save(self.folder, self.header)
 
     def close(self) -> None:
         """Sync the rows and let go of the folder."""
@@ -178,19 +281,19 @@ class Writer:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _take_lock(self) -> None:
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise UsageError(f"{self.folder}: another process is writing this run") from error
-
     def _reopen(self) -> None:
         if (self.folder / "run.json").exists():
             before = read(self.folder).run
             self._same_run(before)
             self.header = {**self.header, "id": before["id"], "started": before["started"]}
             self.header["resumed"] = [*before.get("resumed", []), self.header["now"]]
+            if "judging" in before:  # verdicts on answers that are kept stay what they are
+                for name in ("judging", "judgings"):
+                    self.header[name] = before[name]
+                judge = {"judge": before["fingerprint"]["judge"]}
+                self.header["fingerprint"] = {**self.header["fingerprint"], **judge}
         self.done = _repair(self.folder / "rows.jsonl")
+        (self.folder / "derived.jsonl").unlink(missing_ok=True)  # was of fewer rows
 
     def _same_run(self, before: Mapping[str, Any]) -> None:
         differs = [
@@ -229,7 +332,7 @@ def _repair(path: Path) -> set[str]:
             row = _parse(path, number, line)
             if row["id"] in done:
                 raise DataError(f"{path}, line {number}: the id '{row['id']}' was written twice")
-            if row["status"] in DONE:
+            if row["status"] in DONE or waits(row):
                 done.add(row["id"])
             else:
                 again += 1
@@ -241,10 +344,13 @@ def _repair(path: Path) -> set[str]:
 
 
 def _keep_done(path: Path) -> None:
+    def good(row: Row) -> bool:
+        return row["status"] in DONE or waits(row)
+
     temporary = path.with_name(".rows.jsonl.new")
     with temporary.open("wb") as out, path.open("rb") as file:
         for number, line in enumerate(file, 1):
-            if line.endswith(b"\n") and _parse(path, number, line)["status"] in DONE:
+            if line.endswith(b"\n") and good(_parse(path, number, line)):
                 out.write(line)
         out.flush()
         os.fsync(out.fileno())

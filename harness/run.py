@@ -20,6 +20,7 @@ from typing import Any, Protocol
 from harness import environment, fingerprint
 from harness.errors import DataError, RunStopped, SightlineError, UsageError
 from harness.record import SCHEMA, Record, Row, Writer, read, read_rows
+from harness.stats import COUNTED
 from harness.types import Answer, Failure, Image, Model, Sample, Score, Task
 
 OUTCOMES = ("scored", "unparsed", "unjudged", "failed", "missing")
@@ -106,6 +107,7 @@ def run(
         try:
             with closing(_rows(planned, todo)) as rows:
                 _write(planned, rows, writer, max_failures, watcher)
+            _derive(planned, writer)
             outcome: BaseException | None = None
         except BaseException as error:  # the record is closed properly whatever happened
             outcome = error
@@ -138,6 +140,23 @@ def _write(
                     f"{failed} samples failed, more than --max-failures allows ({allowed} of "
                     f"{len(planned.samples)}); the last one, {row['id']}: {row['error']}"
                 )
+
+
+def _derive(planned: Plan, writer: Writer) -> None:
+    """Let the task compute what it can only have from all answers together."""
+    if planned.task.derive is None:
+        return
+    counted = [row for row in read_rows(writer.folder) if row["status"] in COUNTED]
+    try:
+        extras = planned.task.derive(counted) if counted else {}
+    except SightlineError:
+        raise
+    except Exception as raised:  # a task's bug: the answers are safe and can be scored again
+        raise RunStopped(
+            f"{planned.task.name} could not score the answers together: {type(raised).__name__}: "
+            f"{raised}"
+        ) from raised
+    writer.derive(extras)
 
 
 def _rows(planned: Plan, todo: Sequence[int]) -> Generator[Row]:
@@ -258,6 +277,7 @@ def _header(planned: Plan) -> dict[str, Any]:
             "chance": task.chance,
             "metrics": [asdict(metric) for metric in task.metrics],
             "notes": list(task.notes),
+            "judge": fingerprint.rubric(task.judge) if task.judge else None,
         },
         "source": {**asdict(task.source), "files": dict(task.source.files)},
         "model": {
@@ -279,6 +299,33 @@ def _header(planned: Plan) -> dict[str, Any]:
 
 def _finish(planned: Plan, writer: Writer, outcome: BaseException | None, seconds: float) -> None:
     """Write counts, metrics and status. A full disk was already told; it must not hide that."""
+    described = dict(planned.model.describe())
+    fingerprints = dict(writer.header["fingerprint"])
+    fingerprints["model"] = fingerprint.digest(described)
+    fingerprints["preprocessing"] = fingerprint.digest(described.get("preprocessing"))
+    changes = {
+        **summarise(writer.folder, planned.task, planned.samples, stopped=outcome is not None),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seconds": round(writer.header.get("seconds", 0.0) + seconds, 3),
+        "model": {**writer.header["model"], "description": described},
+        "environment": environment.capture(),
+        "fingerprint": fingerprints,
+        "error": f"{type(outcome).__name__}: {outcome}" if outcome else None,
+    }
+    try:
+        writer.save(**changes)
+    except RunStopped:
+        if outcome is None:
+            raise
+
+
+def summarise(
+    folder: Path, task: Task, samples: Sequence[Sample], *, stopped: bool
+) -> dict[str, Any]:
+    """Return the status, counts and metrics that follow from the rows of a run of `samples`.
+
+    Writes rows.parquet beside them, unless the run was `stopped`.
+    """
     from harness import parquet
     from harness.stats import estimate_all
 
@@ -289,32 +336,17 @@ def _finish(planned: Plan, writer: Writer, outcome: BaseException | None, second
             counts[row["status"]] += 1
             yield row
 
-    rows = counted(read_rows(writer.folder))
-    if outcome is None:
-        groups = dict.fromkeys(name for sample in planned.samples for name in sample.groups)
-        rows = parquet.write(writer.folder, rows, groups)
-    metrics = estimate_all(rows, planned.task.metrics)
-    complete = counts["scored"] + counts["unparsed"] == len(planned.samples)
-    described = dict(planned.model.describe())
-    fingerprints = dict(writer.header["fingerprint"])
-    fingerprints["model"] = fingerprint.digest(described)
-    fingerprints["preprocessing"] = fingerprint.digest(described.get("preprocessing"))
-    changes = {
-        "status": "stopped" if outcome else "complete" if complete else "incomplete",
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "seconds": round(writer.header.get("seconds", 0.0) + seconds, 3),
-        "counts": {"total": len(planned.samples), **counts},
-        "model": {**writer.header["model"], "description": described},
-        "environment": environment.capture(),
-        "fingerprint": fingerprints,
-        "error": f"{type(outcome).__name__}: {outcome}" if outcome else None,
+    rows = counted(read_rows(folder))
+    if not stopped:
+        groups = dict.fromkeys(name for sample in samples for name in sample.groups)
+        rows = parquet.write(folder, rows, groups)
+    metrics = estimate_all(rows, task.metrics)
+    complete = counts["scored"] + counts["unparsed"] == len(samples)
+    return {
+        "status": "stopped" if stopped else "complete" if complete else "incomplete",
+        "counts": {"total": len(samples), **counts},
+        "metrics": {name: asdict(value) for name, value in metrics.items()},
     }
-    changes["metrics"] = {name: asdict(value) for name, value in metrics.items()}
-    try:
-        writer.save(**changes)
-    except RunStopped:
-        if outcome is None:
-            raise
 
 
 def _explained(outcome: BaseException, out: Path) -> BaseException:

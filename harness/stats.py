@@ -14,7 +14,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from harness import metrics_captions, metrics_classification, metrics_judged
 from harness.errors import DataError, unknown
+from harness.metrics_grouped import all_right, rows_key, sum_of
+from harness.metrics_joint import both
+from harness.metrics_ranking import macro_mean
 from harness.types import Estimate, Metric
 
 if TYPE_CHECKING:
@@ -64,6 +68,8 @@ class Sums:
     bounded: bool = True
     """Lies between 0 and 1."""
     interval: bool = True
+    printed: Callable[["Floats"], "Floats"] | None = None
+    """The value with the rounding that is part of it; `of` is used for everything else."""
 
 
 Kind = Callable[[Frame, "NDArray[np.bool_]", Mapping[str, Any]], Sums]
@@ -140,6 +146,9 @@ def _asked(table: Frame, metric: Metric, known: Mapping[str, Metric]) -> int:
     """Count the rows that belong to a metric, whatever came of them."""
     if metric.kind == "mean_of":
         return sum(_asked(table, known[name], known) for name in metric.options["of"])
+    if metric.kind in ("sum_of", "std_of"):  # parts over the same rows count them once
+        parts = {rows_key(known[name].where): known[name] for name in metric.options["of"]}
+        return sum(_asked(table, part, known) for part in parts.values())
     return int(_mask(table, metric.where).sum())
 
 
@@ -147,8 +156,14 @@ def sums_of(table: Frame, metric: Metric, known: Mapping[str, Metric]) -> Sums:
     """Return the per-cluster sums of a metric (all clusters of the table, zeros where absent)."""
     if metric.kind == "mean_of":
         return _mean_of([sums_of(table, known[name], known) for name in metric.options["of"]])
+    if metric.kind == "sum_of":
+        named = [known[name] for name in metric.options["of"]]
+        return sum_of([(m.where, sums_of(table, m, known)) for m in named], metric.options)
+    if metric.kind == "std_of":
+        named = [known[name] for name in metric.options["of"]]
+        return metrics_classification.std_of([sums_of(table, m, known) for m in named])
     if metric.kind not in METRICS:
-        raise unknown("kind of metric", metric.kind, [*METRICS, "mean_of"])
+        raise unknown("kind of metric", metric.kind, [*METRICS, "mean_of", "sum_of", "std_of"])
     mask = _mask(table, metric.where) & table.counted
     return METRICS[metric.kind](table, mask, metric.options)
 
@@ -160,11 +175,19 @@ def _needs(metrics: Iterable[Metric]) -> tuple[list[str], list[str]]:
         groups |= dict.fromkeys(metric.where)
         if metric.by:
             groups[metric.by] = None
+        if metric.options.get("over"):
+            groups[metric.options["over"]] = None
         if metric.kind in _BINARY:
             stats |= {
                 metric.options.get("gold", "gold"): None,
                 metric.options.get("yes", "yes"): None,
             }
+        elif metric.kind == "both":
+            stats[metric.options["row"]] = None
+        elif metric.kind == "all_right":
+            stats |= {metric.options["key"]: None, metric.options["size"]: None}
+        elif metric.kind in _CLASSIFICATION:
+            stats |= metrics_classification.needed(metric.options)
         elif metric.kind == "linked_mean":
             stats[metric.options["links"]] = None
         elif metric.kind == "distribution":
@@ -194,7 +217,7 @@ def _interval(sums: Sums) -> tuple[float | None, float | None, float | None, int
     if sums.n == 0 or clusters == 0:
         return None, None, None, 0
     total = present.sum(axis=0)
-    value = float(sums.of(total))
+    value = float((sums.printed or sums.of)(total))
     if np.isnan(value):
         return None, None, None, clusters
     if not sums.interval or clusters < 2:
@@ -375,9 +398,22 @@ def _mean_of(parts: Sequence[Sums]) -> Sums:
     return Sums(sums, of, n, bounded=bounded, interval=all(part.interval for part in parts))
 
 
+_CLASSIFICATION: dict[str, Kind] = {
+    "balanced_accuracy": metrics_classification.balanced_kind,
+    "roc_auc": metrics_classification.auc_kind,
+    "map11": metrics_classification.map11_kind,
+}
+
 METRICS: dict[str, Kind] = {
     "mean": _mean,
     "linked_mean": _linked_mean,
+    "macro_mean": macro_mean,
+    "both": both,
+    "all_right": all_right,
     "distribution": _distribution,
+    "judged": metrics_judged.judged,
+    "meteor": metrics_captions.meteor,
+    "bleu": metrics_captions.bleu,
+    **_CLASSIFICATION,
     **{name: _binary(name) for name in _BINARY},
 }

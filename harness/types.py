@@ -135,6 +135,41 @@ class Score:
 
 
 @dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a judge decided about one answer, as a rubric reads it."""
+
+    score: float | None
+    """The row's score; None where only the statistics say something."""
+    label: str
+    """The decision as a category, for people and for agreement between judges."""
+    stats: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Rubric:
+    """How a model is asked to judge an answer, and how its words are read."""
+
+    name: str
+    version: str
+    """Raised with any change of the prompt or of the reading."""
+    prompt: Callable[[Sample, str, bool, int], Sample]
+    """(sample, answer, swapped, attempt) -> what the judge is asked, under the sample's own id. Its
+    `target` is what a judge would write who knows only whether the answer equals the gold one."""
+    read: Callable[[str, bool], Verdict | None]
+    """(the judge's words, swapped) -> verdict; None: unreadable, which never becomes a number."""
+    decodings: tuple[Decoding, ...]
+    """Of the first attempt, and of each further one that follows unreadable words."""
+    model: str
+    """The judge of the published numbers; another judge makes another metric."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """Prompt files to their sha256."""
+    orders: tuple[bool, ...] = (False,)
+    """`swapped` of each asking that makes one vote; both, to take out the bias of position."""
+    sentinel: Verdict | None = None
+    """What the official script takes unreadable words for; None: not judged."""
+
+
+@dataclass(frozen=True, slots=True)
 class Metric:
     """A number that a paper prints, as data: the record holds it and readers recompute it."""
 
@@ -200,6 +235,14 @@ class Task:
     """The headline of the gold answers; None where the data decide it."""
     notes: tuple[str, ...] = ()
     """What a reader of the number must know (a quirk kept, a column that cannot be had)."""
+    derive: Callable[[Sequence[Mapping[str, Any]]], Mapping[str, Mapping[str, Any]]] | None = None
+    """What can only be had from many answers at once (caption scores): from the rows that count,
+    when all are there, to what each id's row gains. Of it, `stats` are added to the row's own;
+    `score` and `parsed` take the place of the row's. A function of the rows and nothing else, so
+    that it can be repeated at any time."""
+    judge: Rubric | None = None
+    """How a judge model scores the answers, which `score` then leaves unjudged
+    (harness/judging.py)."""
 
 
 Reply = tuple[int, Answer | Failure]

@@ -1,4 +1,4 @@
-"""Yes/no answers: the rules of POPE's own script, lmms-eval and VLMEvalKit."""
+"""Yes/no answers: the rules of POPE's and MME's own scripts, lmms-eval and VLMEvalKit."""
 
 import re
 from string import punctuation
@@ -29,3 +29,24 @@ def vlmeval_word(text: str) -> str | None:
     words = set(text.lower().translate(str.maketrans(punctuation, " " * len(punctuation))).split())
     found = words & {"yes", "no"}
     return found.pop() if len(found) == 1 else None
+
+
+def mme_rule(text: str) -> str | None:
+    """Return the word of MME's `calculation.py`: the text, or what its first 4 characters hold.
+
+    In lower case; "yes" is looked for before "no", so that "None" and "I know" ("i kn" has none)
+    are "no" and nothing.
+    """
+    return _at_the_front(text.lower())
+
+
+def mme_lmms(text: str) -> str | None:
+    """Return lmms-eval's word: outer space and all full stops off, "y" and "n" count too."""
+    text = text.lower().strip().replace(".", "")
+    if len(text) == 1:
+        return {"y": "yes", "n": "no"}.get(text)
+    return _at_the_front(text)
+
+
+def _at_the_front(text: str) -> str | None:
+    return next((word for word in ("yes", "no") if word in text[:4]), None)

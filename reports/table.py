@@ -64,7 +64,28 @@ def _heading(run: Mapping[str, Any], counts: Mapping[str, int]) -> list[str]:
             f"data {where}; scorer {run['task']['scorer']}; headline {run['task']['headline']}"
         ),
         ", ".join(parts) + (f"; {run['seconds']:.1f} s" if run.get("seconds") else ""),
+        *_judging(run),
     ]
+
+
+def _judging(run: Mapping[str, Any]) -> list[str]:
+    """Return who judged, how much of it could be read, and what it took."""
+    section = run.get("judging")
+    if not section or "counts" not in section:
+        return []
+    counts = section["counts"]
+    judges = " and ".join(judge["address"] for judge in section["judges"])
+    votes = f", {section['votes']} votes each" if section["votes"] > 1 else ""
+    bad = [f"{counts[name]:,} {name}" for name in ("unreadable", "open") if counts[name]]
+    tokens = section["tokens_in"] + section["tokens_out"]
+    took = [f"{section['calls']:,} calls"] if section["calls"] else []
+    took += [f"{counts['cached']:,} verdicts from the cache"] if counts["cached"] else []
+    took += [f"{tokens:,} tokens"] if tokens else []
+    took += [f"price {section['cost']:.4f}"] if section["cost"] is not None else []
+    took.append(f"{section['seconds']:.1f} s")
+    read = [f"{counts['readable']:,} of {counts['verdicts']:,} readable", *bad]
+    rubric = f"{section['rubric']['name']}@{section['rubric']['version']}"
+    return [printable(f"judged by {judges}{votes}; {rubric}; {', '.join(read)}; {', '.join(took)}")]
 
 
 def _trouble(record: Record, most: int) -> list[str]:

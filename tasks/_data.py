@@ -18,21 +18,24 @@ from harness.types import Image
 Row = dict[str, Any]
 
 
-def data_folder(data: str | None, task: str, *, hub: str) -> Path:
+def data_folder(data: str | None, task: str, *, hub: str = "") -> Path:
     """Return the folder (or file) that holds the data of `task`.
 
     `data` wins; without it `$SIGHTLINE_DATA/<task>` is used. `hub` is the Hugging Face address
-    that the error offers. Raises DataError when there is nothing.
+    that the error offers; without one the task reads files only. Raises DataError when there is
+    nothing.
     """
     if data is None:
         root = os.environ.get("SIGHTLINE_DATA")
         if root is None or not (Path(root) / task).exists():
+            online = f"--data hf:{hub} to read them from the Hugging Face Hub, " if hub else ""
             raise DataError(
-                f"{task}: no data was named. Give --data FOLDER with the official files, "
-                f"--data hf:{hub} to read them from the Hugging Face Hub, or set SIGHTLINE_DATA "
-                f"to a folder that has a '{task}' folder in it"
+                f"{task}: no data was named. Give --data FOLDER with the official files, {online}"
+                f"or set SIGHTLINE_DATA to a folder that has a '{task}' folder in it"
             )
         data = str(Path(root) / task)
+    if data.startswith("hf:") and not hub:
+        raise DataError(f"{task}: cannot be read from {data}; give --data FOLDER with the files")
     if data.startswith("hf:"):
         from tasks._hub import fetch
 

@@ -53,7 +53,9 @@ def complete(data: Path, out: Path, *more: str) -> "subprocess.CompletedProcess[
 
 
 def told(rows) -> dict[str, tuple]:
-    return {r["id"]: (r["index"], r["status"], r["score"], r["answer"]["text"], r["item"]) for r in rows}
+    return {
+        r["id"]: (r["index"], r["status"], r["score"], r["answer"]["text"], r["item"]) for r in rows
+    }
 
 
 def wait_for_rows(out: Path, count: int) -> None:
@@ -159,7 +161,9 @@ def test_a_really_full_file_system(tmp_path):
             [sys.executable, *words, "--out", str(disk / "run")],
             cwd=ROOT, capture_output=True, text=True,
         )  # fmt: skip
-        assert full.returncode == 1 and "make room" in full.stderr and "Traceback" not in full.stderr
+        assert (
+            full.returncode == 1 and "make room" in full.stderr and "Traceback" not in full.stderr
+        )
         assert len(list(read_rows(disk / "run"))) > 100
     finally:
         subprocess.run(["umount", str(disk)], check=True)

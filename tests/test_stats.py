@@ -37,7 +37,9 @@ def test_questions_repeated_on_one_image_do_not_narrow_the_interval():
     many = [row(f"{i}/{k}", float(i % 3 == 0), f"image{i}") for i in range(60) for k in range(10)]
     one, ten = value(few, Metric("m")), value(many, Metric("m"))
     assert ten.n == 600 and ten.clusters == 60
-    assert ten.low == pytest.approx(one.low, abs=0.02) and ten.high == pytest.approx(one.high, abs=0.02)
+    assert ten.low == pytest.approx(one.low, abs=0.02) and ten.high == pytest.approx(
+        one.high, abs=0.02
+    )
 
 
 @pytest.mark.parametrize("right", [0, 24])
@@ -52,7 +54,9 @@ def test_coverage_of_the_clustered_interval_is_near_95_percent():
     for _ in range(400):
         base = draw.beta(2, 2, size=40)
         rows = [
-            row(f"{c}/{k}", float(draw.random() < p), str(c)) for c, p in enumerate(base) for k in range(8)
+            row(f"{c}/{k}", float(draw.random() < p), str(c))
+            for c, p in enumerate(base)
+            for k in range(8)
         ]
         found = value(rows, Metric("m"))
         hits += found.low <= 50 <= found.high

@@ -66,28 +66,47 @@ def make_tokenizer(*specials: str, template: str | None = None, **options: Any) 
     return tokenizer
 
 
-def make_llava(path: Path, seed: int = 0, **sizes: Any) -> Path:
+def make_llava(path: Path, seed: int = 0) -> Path:
     """Write a LLaVA-1.5: CLIP at 28 x 28 pixels in patches of 7, two-layer projector, Llama."""
-    from transformers import LlavaConfig, LlavaForConditionalGeneration, LlavaProcessor
+    from transformers import LlavaForConditionalGeneration
+
+    config, processor = llava_parts(28, 7, VISION_SIZES, TEXT_SIZES)
+    return _write(path, LlavaForConditionalGeneration, config, processor, seed)
+
+
+def llava_parts(
+    image: int, patch: int, vision: dict[str, Any], text: dict[str, Any]
+) -> tuple[Any, Any]:
+    """Return the configuration and the processor of a LLaVA-1.5 of any size.
+
+    Args:
+        image: Height and width in pixels.
+        patch: Height and width of a patch in pixels.
+        vision: Sizes of the CLIP tower.
+        text: Sizes of the Llama; a `vocab_size` may be larger than the tokenizer's.
+    """
+    from transformers import LlavaConfig, LlavaProcessor
     from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
     tokenizer = make_tokenizer("<image>", template=TEMPLATE.replace("IMAGE", "<image>"))
     processor = LlavaProcessor(
-        CLIPImageProcessorPil(size={"shortest_edge": 28}, crop_size={"height": 28, "width": 28}),
+        CLIPImageProcessorPil(
+            size={"shortest_edge": image}, crop_size={"height": image, "width": image}
+        ),
         tokenizer,
-        patch_size=7,
+        patch_size=patch,
         vision_feature_select_strategy="default",
         num_additional_image_tokens=1,
         chat_template=tokenizer.chat_template,
     )
+    clip = {"model_type": "clip_vision_model", "image_size": image, "patch_size": patch}
     config = LlavaConfig(
-        vision_config={"model_type": "clip_vision_model", "image_size": 28, "patch_size": 7}
-        | VISION_SIZES,
-        text_config={"model_type": "llama", "vocab_size": len(tokenizer)} | TEXT_SIZES | sizes,
+        vision_config=clip | vision,
+        text_config={"model_type": "llama", "vocab_size": len(tokenizer)} | text,
         image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
         vision_feature_layer=-2,
     )
-    return _write(path, LlavaForConditionalGeneration, config, processor, seed)
+    return config, processor
 
 
 def make_llava_next(path: Path, seed: int = 0) -> Path:
@@ -131,7 +150,9 @@ def make_qwen(path: Path, seed: int = 0) -> Path:
     from harness.engine.load import image_only
 
     names = ("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
-    tokenizer = make_tokenizer(*names, template=TEMPLATE.replace("IMAGE", names[0] + names[2] + names[1]))
+    tokenizer = make_tokenizer(
+        *names, template=TEMPLATE.replace("IMAGE", names[0] + names[2] + names[1])
+    )
     processor = image_only(Qwen2_5_VLProcessor)(
         Qwen2VLImageProcessorPil(
             size={"shortest_edge": 16 * 16, "longest_edge": 64 * 64},
@@ -239,12 +260,11 @@ def scale(model: Any, seed: int) -> None:
     """
     import torch
 
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator(device=model.device).manual_seed(seed)
     for name, weight in model.named_parameters():
         if weight.ndim >= 2:
             gain = 3.0 if "lm_head" in name else 1.4
-            drawn = torch.randn(weight.shape, generator=generator)
-            weight.data.copy_(drawn * gain / weight[0].numel() ** 0.5)
+            weight.data.normal_(0.0, gain / weight[0].numel() ** 0.5, generator=generator)
 
 
 def _write(path: Path, kind: Any, config: Any, processor: Any, seed: int) -> Path:

@@ -3,7 +3,8 @@
 A choice's score is the model's own `logits_per_image`: cosine of image and text features times
 exp(logit_scale), plus logit_bias where there is one (Radford et al. 2021, arXiv:2103.00020; Zhai
 et al. 2023, arXiv:2303.15343). The formula is compared with the model's own forward pass when the
-model is loaded. Each distinct image and text goes through its tower once. May import torch.
+model is loaded. Each distinct image and text goes through its tower once. A task may give several
+prompts for each choice (`facts["prompts"]`); see `Ensembles`. May import torch.
 """
 
 import random
@@ -15,7 +16,7 @@ import torch
 from harness.engine.identity import fingerprint, of_processor
 from harness.engine.images import ImageTower, Pixels
 from harness.engine.load import Settings, cannot_load, load_model, source
-from harness.engine.texts import TextTower, only_image, ranked, texts_of
+from harness.engine.texts import Ensembles, TextTower, only_image, scored, texts_of, unit
 from harness.errors import DataError, MissingExtra, UsageError
 from harness.types import Answer, Ask, Decoding, Failure, Image, Reply, Sample
 
@@ -47,9 +48,9 @@ class DualEncoder:
     def answer(self, samples: Sequence[Sample], ask: Ask, decoding: Decoding) -> Iterator[Reply]:
         """Rank the choices of each sample, or return features; see `harness.types.Model`.
 
-        `rank`: the sample has exactly one image; the text of a choice is `texts_of`. `encode`: the
-        projected image features, not normalised, or those of the prompt's text where the prompt
-        has no image. Raises UsageError for `generate`.
+        `rank`: the sample has exactly one image; the text of a choice is `texts_of`, or there are
+        several (`Ensembles`). `encode`: the projected image features, not normalised, or those of
+        the prompt's text where the prompt has no image. Raises UsageError for `generate`.
         """
         if ask == "generate":
             raise UsageError(
@@ -186,10 +187,14 @@ def rank_by_cosine(
     yield from failures
     waiting: list[Waiting] = []
     fresh: set[str] = set()
+    ensembles = Ensembles(texts)
     for image, features in images.features(groups):
         for position in groups[image]:
             if isinstance(features, Failure):
                 yield position, features
+                continue
+            if "prompts" in samples[position].facts:
+                yield position, ensembles.ranked(samples[position], features, scale, bias)
                 continue
             choices = texts_of(samples[position])
             waiting.append((position, features, choices))
@@ -325,11 +330,6 @@ def moved(inputs: Mapping[str, torch.Tensor], model: Any) -> Pixels:
     }
 
 
-def unit(features: torch.Tensor) -> torch.Tensor:
-    """Return the rows scaled to length 1."""
-    return features / features.norm(dim=-1, keepdim=True)
-
-
 def _by_cosine(
     waiting: Sequence[Waiting], texts: TextTower, scale: float, bias: float
 ) -> Iterator[Reply]:
@@ -340,9 +340,7 @@ def _by_cosine(
     matrix = unit(texts.features(distinct))
     for position, features, choices in waiting:
         rows = matrix[[index[text] for text in choices]]
-        cosines = torch.nn.functional.linear(unit(features), rows)
-        cosines = cosines.max(dim=0).values if cosines.dim() > 1 else cosines
-        yield position, ranked((cosines * scale + bias).tolist())
+        yield position, scored(features, rows, scale, bias)
 
 
 def _features(row: torch.Tensor) -> Answer | Failure:

@@ -1,5 +1,7 @@
 """The text side of the image-text scorers: which text is scored, how it is cut, encoded once.
 
+A choice is one text, or the mean of several where a task gives prompts (`Ensembles`).
+
 May import torch.
 """
 
@@ -13,6 +15,8 @@ from harness.engine.images import Batch, Recent
 from harness.types import Answer, Failure, Image, Sample
 
 Forward = Callable[[Mapping[str, torch.Tensor]], torch.Tensor]
+Prompts = Mapping[str, Sequence[str]]
+"""The prompts of each choice."""
 
 
 class TextTower:
@@ -107,3 +111,57 @@ def ranked(scores: Sequence[float]) -> Answer | Failure:
         return Failure("the model gave a score that is not a finite number; try dtype=float32")
     best = max(range(len(scores)), key=scores.__getitem__)
     return Answer(scores=tuple(scores), choice=best)
+
+
+def unit(features: torch.Tensor) -> torch.Tensor:
+    """Return the rows scaled to length 1."""
+    return features / features.norm(dim=-1, keepdim=True)
+
+
+def scored(
+    features: torch.Tensor, rows: torch.Tensor, scale: float, bias: float
+) -> Answer | Failure:
+    """Score the texts whose unit vectors are `rows` (n, d) for an image with `features`."""
+    cosines = torch.nn.functional.linear(unit(features), rows)
+    cosines = cosines.max(dim=0).values if cosines.dim() > 1 else cosines
+    return ranked((cosines * scale + bias).tolist())
+
+
+class Ensembles:
+    """Choices that stand for several prompts each, as CLIP's zero-shot classifiers do.
+
+    A sample with `facts["prompts"]`, a mapping from each choice to its prompts, has the choice's
+    vector made of them: each prompt's features scaled to length 1, their mean, that again scaled to
+    length 1 (Radford et al. 2021, section 3.1.4). `facts["scale"]`, where it is given, takes the
+    place of the model's own scale and bias. All samples of one data set share the mapping, so its
+    vectors are made once.
+    """
+
+    def __init__(self, texts: TextTower) -> None:
+        """Make vectors with the text tower `texts`."""
+        self._texts = texts
+        self._made: dict[tuple[int, tuple[str, ...]], tuple[Prompts, torch.Tensor]] = {}
+
+    def ranked(
+        self, sample: Sample, features: torch.Tensor, scale: float, bias: float
+    ) -> Answer | Failure:
+        """Score the choices of `sample` for an image with `features` (d) or (queries, d)."""
+        prompts: Prompts = sample.facts["prompts"]
+        if missing := next((c for c in sample.choices if not prompts.get(c)), None):
+            return Failure(f"the task gives no prompt for the choice {missing!r}")
+        if "scale" in sample.facts:
+            scale, bias = sample.facts["scale"], 0.0
+        return scored(features, self._vectors(prompts, sample.choices), scale, bias)
+
+    def _vectors(self, prompts: Prompts, choices: tuple[str, ...]) -> torch.Tensor:
+        """Return one row (d) per choice. The mapping is kept, so that its id stays its own."""
+        key = id(prompts), choices
+        if key not in self._made:
+            every = [text for choice in choices for text in prompts[choice]]
+            rows = iter(self._texts.batch.run(self._texts.encode, every))
+            means = [
+                unit(torch.stack([next(rows) for _ in prompts[choice]])).mean(dim=0)
+                for choice in choices
+            ]
+            self._made[key] = prompts, unit(torch.stack(means))
+        return self._made[key][1]

@@ -2,8 +2,9 @@
 
 Recognised by their content: LLaVA's answer lines (`llava`), the official GQA prediction list
 (`gqa`), ScienceQA's result file with option indices (`scienceqa`), the analysis that LLaVA's
-ScienceQA script writes (`llava-scienceqa`), POPE's answer lines without ids (`pope`), and any
-JSON lines, JSON list, csv or tsv with an id and an answer column. Text is kept exactly as found.
+ScienceQA script writes (`llava-scienceqa`), the reviews of LLaVA's judge (`llava-review`), an
+object of texts by id (`ids`), POPE's answer lines without ids (`pope`), and any JSON lines, JSON
+list, csv or tsv with an id and an answer column. Text is kept exactly as found.
 
 Imports the standard library and harness.errors only.
 """
@@ -16,7 +17,7 @@ import math
 import sys
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,7 +30,11 @@ FORMATS = {
     "gqa": "the official GQA list: questionId, prediction; ids unknown to the task are ignored",
     "scienceqa": "a ScienceQA result file: results {id: index}, outputs {id: text}",
     "llava-scienceqa": "what LLaVA's ScienceQA script writes: correct [...], incorrect [...]",
+    "llava-review": "reviews of LLaVA's judge: question_id, content; for --judge recorded:FILE",
+    "ids": "a JSON object {id: text}, as MM-Vet's results",
     "pope": "JSON lines of POPE: question, answer; joined by position, every question compared",
+    "refer": "predictions of lichengunc/refer2 and its kin: predictions [{ref_id, sent}]",
+    "refer-order": "the same, sorted by ref_id and joined by position: for data without ref_ids",
     "jsonl": "JSON lines with an id and an answer field",
     "json": "a JSON list of objects with an id and an answer field",
     "csv": "comma-separated columns with a header",
@@ -109,6 +114,8 @@ def read(path: Path, format: str, columns: Columns) -> Recording:
         raise DataError(f"{path}: not UTF-8 at byte {error.start}") from error
     kind, document, rows = _open(path, text, format)
     kind, entries = _entries(path, kind, document, rows, columns)
+    if format == "refer-order" and kind == "refer":
+        kind, entries = format, _in_order(path, entries)
     if format not in ("auto", kind) and not (format in _CONTAINERS and kind in ("llava", "gqa")):
         raise DataError(
             f"{path}: asked to read it as '{format}' ({FORMATS[format]}), but it looks like "
@@ -232,8 +239,16 @@ def _entries(
             if (row.get("question"), row.get("pred")) != _NOT_ASKED
         ]
         return "llava-scienceqa", _columns(path, asked, Columns("question_id", "pred", "question"))
+    if isinstance(document, dict) and isinstance(document.get("predictions"), list):
+        told = list(_objects(path, document["predictions"]))
+        return "refer", _columns(path, told, Columns("ref_id", "sent"))
     rows = list(rows)
     names = set(rows[0][1]) if rows else set()
+    texts = document and all(isinstance(value, str) for value in document.values())
+    if texts and names.isdisjoint(_IDS) and not columns.id:
+        return "ids", [Entry(f"id {key}", key, value) for key, value in document.items()]
+    if kind == "jsonl" and names >= {"question_id", "content", "tuple"} and not columns.id:
+        return "llava-review", _columns(path, rows, Columns("question_id", "content"))
     if names >= {"question", "answer"} and not columns.id and names.isdisjoint(_IDS):
         return "pope", [
             Entry(where, None, _text(path, where, row, "answer"), prompt=_asked(row, "question"))
@@ -244,6 +259,14 @@ def _entries(
     elif kind == "jsonl" and names >= {"question_id", "prompt", "text"}:
         kind = "llava"
     return kind, _columns(path, rows, columns)
+
+
+def _in_order(path: Path, entries: Sequence[Entry]) -> list[Entry]:
+    """Return entries without ids, in the order of their numbers."""
+    numbers = _by_id(path, entries)
+    if not all(number.isdecimal() for number in numbers):
+        raise DataError(f"{path}: every ref_id must be a whole number to sort by it")
+    return [replace(numbers[number], id=None) for number in sorted(numbers, key=int)]
 
 
 def _indices(path: Path, document: Row) -> list[Entry]:

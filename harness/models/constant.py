@@ -8,9 +8,10 @@ from harness.types import Answer, Ask, Decoding, Sample
 
 
 def make(address: str = "") -> Floor:
-    """Make a model that says `address` to everything, and ranks all choices alike."""
+    """Make a model that says `address` to everything, ranks all choices and encodes all alike."""
     name = f"constant-{address}" if address else "constant"
-    return Floor(name, {"kind": "constant", "text": address or None}, partial(_choose, address))
+    described = {"kind": "constant", "text": address or None}
+    return Floor(name, described, partial(_choose, address), encodes=True)
 
 
 def _choose(
@@ -18,4 +19,7 @@ def _choose(
 ) -> Iterator[Answer]:
     text = text or next((s.choices[0] for s in population if s.choices), "")
     for sample in samples:
-        yield Answer(text) if ask == "generate" else flat(sample, 0)
+        if ask == "encode":
+            yield Answer(features=(1.0,))
+        else:
+            yield Answer(text) if ask == "generate" else flat(sample, 0)

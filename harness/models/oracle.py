@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from harness.errors import DataError, UsageError
-from harness.models._floors import Floor, picked
+from harness.models._floors import Floor, direction, picked
 from harness.types import Answer, Ask, Decoding, Sample
 
 
@@ -11,7 +11,7 @@ def make(address: str = "") -> Floor:
     """Make the oracle; it takes no address."""
     if address:
         raise UsageError(f"the oracle takes no address, found 'oracle:{address}'")
-    return Floor("oracle", {"kind": "oracle"}, _choose)
+    return Floor("oracle", {"kind": "oracle"}, _choose, encodes=True)
 
 
 def _choose(
@@ -20,6 +20,8 @@ def _choose(
     for sample in samples:
         if ask == "generate":
             yield Answer(sample.target)
+        elif ask == "encode":  # what belongs together has one target
+            yield direction(sample.target)
         elif sample.relevance:
             best = max(range(len(sample.choices)), key=sample.relevance.__getitem__)
             yield Answer(scores=sample.relevance, choice=best)

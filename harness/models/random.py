@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from random import Random
 
 from harness.errors import UsageError
-from harness.models._floors import Floor, picked
+from harness.models._floors import Floor, direction, picked
 from harness.types import Answer, Ask, Decoding, Sample
 
 
@@ -15,7 +15,7 @@ def make(address: str = "") -> Floor:
     """Make the guesser; its seed is the run's (`--seed`)."""
     if address:
         raise UsageError(f"'random' takes no address, found '{address}'; give --seed for the seed")
-    return Floor("random", {"kind": "random"}, _choose)
+    return Floor("random", {"kind": "random"}, _choose, encodes=True)
 
 
 def _choose(
@@ -26,5 +26,7 @@ def _choose(
         draw = Random(f"{decoding.seed}/{sample.id}")
         if ask == "generate":
             yield Answer(draw.choice(sample.choices or pool))
+        elif ask == "encode":
+            yield direction(f"{decoding.seed}/{sample.id}")
         else:
             yield picked(sample, draw.randrange(len(sample.choices)))

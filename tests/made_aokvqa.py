@@ -1,0 +1,10 @@
+"""A-OKVQA files for the contract test."""
+
+from pathlib import Path
+
+from vqa_data import write_aokvqa
+
+
+def write(folder: Path) -> dict[str, Path]:
+    """Write an official-format folder; returns variant to data ("": every other variant)."""
+    return {"": write_aokvqa(folder)}

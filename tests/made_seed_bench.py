@@ -1,0 +1,10 @@
+"""SEED-Bench files for the contract test."""
+
+from pathlib import Path
+
+from vqa_data import write_seed_bench
+
+
+def write(folder: Path) -> dict[str, Path]:
+    """Write an official-format folder; returns variant to data ("": every other variant)."""
+    return {"": write_seed_bench(folder)}

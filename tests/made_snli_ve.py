@@ -1,0 +1,10 @@
+"""Files of snli_ve for the contract test."""
+
+from pathlib import Path
+
+from vqa_data import write_snli_ve
+
+
+def write(folder: Path) -> dict[str, Path]:
+    """Write an official-format folder; returns variant to data ("": every other variant)."""
+    return {"": write_snli_ve(folder)}
