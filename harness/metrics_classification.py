@@ -38,7 +38,12 @@ def balanced_accuracy(gold: "Floats", right: "Floats") -> float:
         gold: (n,) number of each sample's class.
         right: (n,) 1 where the answer is right, else 0; shares of several runs count as such.
     """
-    return _balanced(gold, right)[0]
+    import numpy as np
+
+    if not len(gold):
+        return float("nan")
+    _, at, counts = np.unique(gold, return_inverse=True, return_counts=True)
+    return float((np.bincount(at, weights=right) / counts).mean())
 
 
 def roc_auc(gold: "Floats", score: "Floats") -> float:
@@ -48,7 +53,13 @@ def roc_auc(gold: "Floats", score: "Floats") -> float:
         gold: (n,) 1 for positive, 0 for negative.
         score: (n,) how positive each looks. NaN where there are no positives or no negatives.
     """
-    return _auc(gold, score)[0]
+    import numpy as np
+
+    positive, negative = score[gold > 0], np.sort(score[gold <= 0])
+    if not len(positive) or not len(negative):
+        return float("nan")
+    wins = sum(np.searchsorted(negative, positive, side).sum() for side in ("left", "right"))
+    return float(wins) / (2 * len(positive) * len(negative))
 
 
 def map11(gold: "Floats", scores: "Floats") -> float:

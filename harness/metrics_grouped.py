@@ -79,8 +79,9 @@ def sum_of(parts: "Sequence[tuple[Mapping[str, Any], Sums]]", options: Mapping[s
         np.concatenate([part.by_cluster for part in sums], axis=1),
         of,
         sum(used.values()) if all(used.values()) else 0,
-        bounded=False,
+        bounded=all(part.bounded for part in sums),
         interval=all(part.interval for part in sums),
+        top=scale * sum(part.top for part in sums),
     )
 
 

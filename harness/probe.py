@@ -13,6 +13,7 @@ harness/metrics_classification; torch and numpy inside the functions.
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -142,11 +143,38 @@ def probe(
             large set).
         protocol: the settings.
     """
+    many = len(protocol.rates) * len(protocol.decays[:: protocol.stride])
+    with _threads(many * classes * train[0].shape[1]):
+        return _probe(train, test, metric, start, classes, search or train, protocol)
+
+
+@contextmanager
+def _threads(size: int) -> Iterator[None]:
+    """Work in one thread where a step is small: sharing it out would cost more than the work."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1 if size < 1_000_000 else before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _probe(
+    train: tuple[Any, Labels],
+    test: tuple[Any, Labels],
+    metric: str,
+    start: Any,
+    classes: int,
+    search: tuple[Any, Labels],
+    protocol: Protocol,
+) -> Fitted:
     import torch
 
     measure = measure_of(metric)
     head = _start(start, classes, train[0].shape[1])
-    features, labels = search or train
+    features, labels = search
     fit_on, chosen_on = hold_out(labels, classes, protocol.held_out)
     parts = [(features[rows], [labels[at] for at in rows]) for rows in (fit_on, chosen_on)]
 

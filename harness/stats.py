@@ -66,10 +66,11 @@ class Sums:
     proportion: bool = False
     """A mean of zeros and ones."""
     bounded: bool = True
-    """Lies between 0 and 1."""
+    """Lies between 0 and `top`."""
     interval: bool = True
     printed: Callable[["Floats"], "Floats"] | None = None
     """The value with the rounding that is part of it; `of` is used for everything else."""
+    top: float = 1.0
 
 
 Kind = Callable[[Frame, "NDArray[np.bool_]", Mapping[str, Any]], Sums]
@@ -226,13 +227,14 @@ def _interval(sums: Sums) -> tuple[float | None, float | None, float | None, int
     spread = left_out - np.nanmean(left_out)
     error = float(np.sqrt((clusters - 1) / clusters * np.nansum(spread**2)))
     t = float(stdtrit(clusters - 1, 0.975))
-    at_bound = sums.bounded and error == 0.0 and value in (0.0, 1.0)
+    at_bound = sums.bounded and error == 0.0 and value in (0.0, sums.top)
     if sums.proportion or at_bound:
-        low, high = _wilson(value, _effective(value, error, sums.n, clusters), t)
-        return value, low, high, clusters
+        share = value / sums.top
+        low, high = _wilson(share, _effective(share, error / sums.top, sums.n, clusters), t)
+        return value, low * sums.top, high * sums.top, clusters
     low, high = value - t * error, value + t * error
     return (
-        (value, max(low, 0.0), min(high, 1.0), clusters)
+        (value, max(low, 0.0), min(high, sums.top), clusters)
         if sums.bounded
         else (value, low, high, clusters)
     )
@@ -395,7 +397,9 @@ def _mean_of(parts: Sequence[Sums]) -> Sums:
     n = sum(part.n for part in parts) if all(part.n for part in parts) else 0
     bounded = all(part.bounded for part in parts)
     sums = np.concatenate([part.by_cluster for part in parts], axis=1)
-    return Sums(sums, of, n, bounded=bounded, interval=all(part.interval for part in parts))
+    interval = all(part.interval for part in parts)
+    top = sum(part.top for part in parts) / len(parts)
+    return Sums(sums, of, n, bounded=bounded, interval=interval, top=top)
 
 
 _CLASSIFICATION: dict[str, Kind] = {

@@ -72,7 +72,10 @@ def correctness(text: str) -> float | None:
 
 
 def flat_dict(text: str) -> dict[str, str | float] | None:
-    """Read a Python dictionary of strings and numbers; None for anything else around or in it."""
+    """Read a Python dictionary of strings and numbers; None for anything else around or in it.
+
+    A backslash stands for the character behind it: no verdict needs more of Python's escapes.
+    """
     text = text[:_LONGEST].strip()
     if not (text.startswith("{") and text.endswith("}")):
         return None

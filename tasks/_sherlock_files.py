@@ -109,7 +109,7 @@ def shown(root: Path) -> Callable[[Place, bool], Image]:
         base = picture(place.name)
         if not draw:
             return base
-        named = ";".join(",".join(f"{edge:g}" for edge in box) for box in place.boxes)
+        named = ";".join(",".join(f"{edge:.10g}" for edge in box) for box in place.boxes)
         source = None if base.source is None else partial(_drawn, base, place)
         return Image(f"{place.name}#{named}", source)
 
@@ -143,12 +143,15 @@ def _one(root: Path, what: str) -> Path:
         found = sorted(root.glob(f"{depth}val_{what}.json"))
         if found:
             return found[0]
-    test = next(iter(sorted(root.glob(f"**/test_{what}.json"))), None)
+    hint = ""
+    if test := next(iter(sorted(root.glob(f"**/test_{what}.json"))), None):
+        hint = f"; {test.name} is of the test set, which has no key"
+    elif any(root.glob("sherlock_val_with_split_idxs*")):
+        hint = "; the corpus here serves sherlock/retrieval and sherlock/localization"
     raise DataError(
         f"{root}: no val_{what}.json. Expected the validation bundle of Sherlock's leaderboard "
         "(val_comparison.zip: answer_key, instances, instance_ids; github allenai/sherlock, "
-        "leaderboard_eval)"
-        + (f"; {test.name} is of the test set, which has no key" if test else "")
+        f"leaderboard_eval){hint}"
     )
 
 

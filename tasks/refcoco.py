@@ -46,7 +46,10 @@ KOSMOS = "<grounding><phrase> It</phrase><object>{box}</object> is"
 LOCVLM = ("refcoco.testB", "refcoco+.testB", "refcocog.val", "refcocog.test")
 """The four sets of LocVLM's table; their mean METEOR is the headline where all are at hand."""
 _PATCHES = 32
-_TAG = re.compile(r"<[^<>]{0,40}>")
+_TAG = re.compile(
+    r"</?(?:grounding|phrase|object|p|box|s|delimiter_of_multi_objects/|patch_index_\d+|loc\d+)>"
+)
+"""What Kosmos-2 writes between words, in either spelling."""
 _SENTENCE = re.compile(r"[.!?](?:\s|$)|\n")
 
 

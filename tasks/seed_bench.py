@@ -51,7 +51,7 @@ def make(variant: str = "", data: str | None = None) -> Task:
     Raises DataError for files that are not what they claim to be, or that hold no answers.
     """
     rule = variant or "llava"
-    root = data_folder(data, "seed_bench", hub="AILab-CVC/SEED-Bench")
+    root = data_folder(data, "seed_bench")
     asked, source = _load(root)
     unique((question.id for question in asked), f"seed_bench in {root}")
     samples = [_sample(question, rule) for question in asked]

@@ -45,7 +45,7 @@ def make(variant: str = "", data: str | None = None) -> Task:
     """
     split = "test" if variant.endswith("test") else "dev"
     write = variant.startswith("generate")
-    root = data_folder(data, "snli_ve", hub="(none)")
+    root = data_folder(data, "snli_ve")
     samples, source = _load(root, split, WRITE if write else RANK)
     unique((sample.id for sample in samples), f"snli_ve in {root}")
     samples.sort(key=lambda sample: sample.cluster)  # stable: a picture's sentences together

@@ -62,11 +62,8 @@ def make(variant: str = "", data: str | None = None) -> Task:
 def _samples(root: Path, rows: Sequence[Asked]) -> Iterator[Sample]:
     """Yield the samples; the evaluator's own ids, <video>_<count>, are aliases."""
     frames = frame_finder(root)
-    ids = {row.id for row in rows}
-    seen: Counter[str] = Counter()
-    for row in rows:
-        alias = f"{row.video}_{seen[row.video]}"
-        seen[row.video] += 1
+    aliases = _evaluator_ids(rows)
+    for row, alias in zip(rows, aliases, strict=True):
         yield Sample(
             id=row.id,
             prompt=(*frames(row.video), row.question),
@@ -74,8 +71,20 @@ def _samples(root: Path, rows: Sequence[Asked]) -> Iterator[Sample]:
             cluster=row.video,
             groups={} if row.kind is None else {"type": row.kind},
             facts={"question": row.question},
-            aliases=() if alias in ids else (alias,),
+            aliases=alias,
         )
+
+
+def _evaluator_ids(rows: Sequence[Asked]) -> list[tuple[str, ...]]:
+    """Return the ids that the evaluator gives; none where one would be a question's own id."""
+    seen: Counter[str] = Counter()
+    found = []
+    for row in rows:
+        found.append(f"{row.video}_{seen[row.video]}")
+        seen[row.video] += 1
+    if {row.id for row in rows}.intersection(found):
+        return [()] * len(found)
+    return [(name,) for name in found]
 
 
 def _notes(root: Path, of: Set, found: int) -> Iterator[str]:

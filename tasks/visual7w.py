@@ -41,7 +41,7 @@ def make(variant: str = "", data: str | None = None) -> Task:
     """
     how = "lskd" if variant in ("", "test") else variant
     split = "test" if variant == "test" else "val"
-    root = data_folder(data, "visual7w", hub="(none)")
+    root = data_folder(data, "visual7w")
     samples, source = _load(root, split, how)
     unique((sample.id for sample in samples), f"visual7w in {root}, split {split}")
     samples.sort(key=lambda sample: sample.cluster)  # stable: an image's questions together
@@ -126,18 +126,21 @@ def _sample(
 
 def _score(how: str, sample: Sample, answer: Answer) -> Score:
     """Take the first of the highest scored choices, or what was said; equal to the gold answer."""
-    said: str | None = answer.text
     at = answer.choice
     if answer.scores:
         at = answer.scores.index(max(answer.scores))
     if at is not None:
         said = sample.choices[at] if at >= 0 else None
-    elif (
-        how == "lskd"
-        or not answer.text.strip()
-        or (how == "official" and answer.text.lower() not in {c.lower() for c in sample.choices})
-    ):
-        said = None
+    else:
+        said = _said(how, sample, answer.text)
     if said is None:
         return Score(0.0, None, "unparsed")
     return Score(float(said.lower() == sample.target.lower()), said)
+
+
+def _said(how: str, sample: Sample, text: str) -> str | None:
+    """Return the text if it can be compared: one of the choices shown, or anything if none are."""
+    if how == "open":
+        return text if text.strip() else None
+    known = {choice.lower() for choice in sample.choices}
+    return text if how == "official" and text.lower() in known else None

@@ -16,8 +16,11 @@ from harness.types import Answer, Task
 QUESTIONS = 12
 
 
-def answered(folder: Path, task: str = "llava_bench", data: Path | None = None) -> tuple[Task, Path]:
+def answered(
+    folder: Path, task: str = "llava_bench", data: Path | None = None
+) -> tuple[Task, Path]:
     """Return a task on made data and a run of it: two right answers, ten others."""
+    folder.mkdir(parents=True, exist_ok=True)
     data = data or wild(folder / "data")
     made = make_task(task, str(data))
     file = folder / "answers.jsonl"

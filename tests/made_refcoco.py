@@ -92,5 +92,5 @@ def write_flat(folder: Path) -> Path:
 
 
 def write(folder: Path) -> dict[str, Path]:
-    """Write the official folders; returns variant to data (\"\": every variant)."""
+    """Write the official folders; returns variant to data; the empty name is every variant."""
     return {"": write_official(folder)}

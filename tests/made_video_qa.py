@@ -16,10 +16,10 @@ def write(folder: Path) -> dict[str, Path]:
 
 def activitynet(folder: Path) -> Path:
     """Pairs of files; question ids are no plain numbers."""
-    _frames(folder, ["v_a", "v_b"])
+    _frames(folder, ["a", "b"])
     questions, answers = [], []
     for i in range(10):
-        video, name = ("v_a", "v_b")[i % 2], f"v_{'ab'[i % 2]}_{i // 2 + 1}"
+        video, name = "ab"[i % 2], f"v_{'ab'[i % 2]}_{i // 2 + 1}"
         row = {"question": f"what is seen {i}", "video_name": video, "question_id": name}
         questions.append(row)
         answers.append({"answer": ANSWERS[i % 5], "type": i % 3, "question_id": name})

@@ -192,6 +192,8 @@ def test_the_corpus_alone_has_no_proposals(tmp_path):
     data = corpus(tmp_path / "data", images=4, zipped=False)
     task = make_task("sherlock/localization", str(data))
     assert [m.name for m in task.metrics] == ["gt"] and "no auto" in task.notes[-1]
+    with pytest.raises(DataError, match="the corpus here serves sherlock/retrieval"):
+        make_task("sherlock", str(data))
     assert run("oracle", task, out=tmp_path / "run").metrics["gt"]["value"] == 100
 
 
