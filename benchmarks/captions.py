@@ -24,24 +24,24 @@ from pathlib import Path
 
 HOME = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(HOME))
-WORDS = (
-    "a the man woman dog cat car red blue white black small large left right on in near by with "
-    "holding wearing sitting standing running shirt hat umbrella table chair street water tree "
-    "front back two three people horse bus train plate food glass ball player bat snow board"
-).split()
+WORDS = """
+    a the man woman dog cat car red blue white black small large left right on in near by with
+    holding wearing sitting standing running shirt hat umbrella table chair street water tree
+    front back two three people horse bus train plate food glass ball player bat snow board
+"""
 
 
 def made(items: int) -> list[tuple[str, list[str]]]:
     """Return captions with references that share some of their words."""
-    draw = random.Random(0)
+    draw, known = random.Random(0), WORDS.split()
 
     def caption(base: list[str]) -> str:
-        words = [w if draw.random() < 0.7 else draw.choice(WORDS) for w in base]
+        words = [w if draw.random() < 0.7 else draw.choice(known) for w in base]
         return " ".join(words).capitalize() + "."
 
     found = []
     for _ in range(items):
-        base = draw.choices(WORDS, k=draw.randrange(8, 13))
+        base = draw.choices(known, k=draw.randrange(8, 13))
         found.append((caption(base), [caption(base) for _ in range(3)]))
     return found
 

@@ -64,13 +64,25 @@ def rubric(found: Rubric) -> dict[str, Any]:
 
 def of_run(task: Task, model: Mapping[str, Any], items: Iterable[str]) -> dict[str, str]:
     """Return the hashes that must agree for two runs to be comparable, and the model's own."""
-    scorer: list[Any] = [task.scorer, task.version, [asdict(metric) for metric in task.metrics]]
+    scorer: list[Any] = [task.scorer, task.version]
     if task.judge:  # the judge itself is added once it is known (harness/judging.py)
         scorer.append(rubric(task.judge))
     return {
         "data": data(items),
         "scorer": digest(scorer),
         "decoding": digest([task.ask, asdict(task.decoding)]),
-        "preprocessing": digest(model.get("preprocessing")),
-        "model": digest(model),
+        **of_model(model),
     }
+
+
+RUN_FACTS = {
+    "engine", "seen", "rank", "out_of_memory", "batch", "text", "images", "architecture", "dtype",
+    "device", "attention", "parameters", "generation_settings_put_aside", "end_tokens",
+}  # fmt: skip
+"""Keys of a description that say how a model ran, or what loading found, and not which it is."""
+
+
+def of_model(description: Mapping[str, Any]) -> dict[str, str]:
+    """Return the hashes of a model: the same before and after it has run."""
+    identity = {key: value for key, value in description.items() if key not in RUN_FACTS}
+    return {"preprocessing": digest(description.get("preprocessing")), "model": digest(identity)}

@@ -220,6 +220,8 @@ class Writer:
         self.folder = folder
         self.header = dict(header)
         self.done: set[str] = set()
+        self.before: Mapping[str, Any] = {}
+        """run.json as an earlier attempt left it."""
         exists = (folder / "run.json").exists() or (folder / "rows.jsonl").exists()
         if exists and not resume:
             raise UsageError(
@@ -287,6 +289,8 @@ class Writer:
             self._same_run(before)
             self.header = {**self.header, "id": before["id"], "started": before["started"]}
             self.header["resumed"] = [*before.get("resumed", []), self.header["now"]]
+            self.header["seconds"] = before.get("seconds", 0.0)
+            self.before = before
             if "judging" in before:  # verdicts on answers that are kept stay what they are
                 for name in ("judging", "judgings"):
                     self.header[name] = before[name]

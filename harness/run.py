@@ -300,9 +300,9 @@ def _header(planned: Plan) -> dict[str, Any]:
 def _finish(planned: Plan, writer: Writer, outcome: BaseException | None, seconds: float) -> None:
     """Write counts, metrics and status. A full disk was already told; it must not hide that."""
     described = dict(planned.model.describe())
-    fingerprints = dict(writer.header["fingerprint"])
-    fingerprints["model"] = fingerprint.digest(described)
-    fingerprints["preprocessing"] = fingerprint.digest(described.get("preprocessing"))
+    if writer.before and len(writer.done) == len(planned.samples):  # nothing was asked: what was known stays known
+        described = dict(writer.before["model"]["description"])
+    fingerprints = {**writer.header["fingerprint"], **fingerprint.of_model(described)}
     changes = {
         **summarise(writer.folder, planned.task, planned.samples, stopped=outcome is not None),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -3,8 +3,13 @@
 The same jar and options as `pycocoevalcap/tokenizer/ptbtokenizer.py`: Stanford's PTB rules, lower
 case, then punctuation tokens are dropped. That wrapper matches output lines to captions by
 counting, so an empty last caption is lost and a line separator inside a caption shifts all later
-ones; here every caption is exactly one line on the way in, and the lines are counted on the way
-out. Nothing is written to disk. Imports the standard library, harness.errors and judges._java.
+ones; here every caption is exactly
+one line on the way in, and the lines are counted on the way out. The order of captions is part of
+the numbers: at "a." or "U.S." the tokenizer looks at the next line before it decides whether the
+full stop belongs to the word. One difference is left: a smiley that ends the very last caption
+is one token here, as in every other line. Nothing is written to disk.
+
+Imports the standard library, harness.errors and judges._java.
 """
 
 import re
@@ -21,20 +26,25 @@ _BREAKS = re.compile("[\x00\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 """What the tokenizer, or whoever splits its output, could take for the end of a line."""
 _EMPTY = "."
 """Stands in for a caption without text: it is dropped again as punctuation."""
+_END = "x"
+"""Follows the last caption of a file; no rule of the tokenizer looks for it."""
 _CLASS = "edu.stanford.nlp.process.PTBTokenizer"
 _PATIENCE_S = 120.0
 _PATIENCE_PER_MB_S = 60.0
 
 
-def tokenize(captions: Sequence[str]) -> list[str]:
+def tokenize(*files: Sequence[str]) -> list[list[str]]:
     """Return the tokens of each caption, joined by single spaces.
 
-    Raises MissingExtra without the extra `captions`, RunStopped when the Java process fails.
+    Every one of `files` is a list of captions that the package would tokenize by itself, in its
+    order. Raises MissingExtra without the extra `captions`, RunStopped when the process fails.
     """
-    lines = {caption: _line(caption) for caption in captions}
-    distinct = list(dict.fromkeys(lines.values()))
-    tokens = dict(zip(distinct, _tokenized(distinct), strict=True))
-    return [tokens[lines[caption]] for caption in captions]
+    lines: list[str] = []
+    for captions in files:
+        lines += [*map(_line, captions), _END]
+    found = iter(_tokenized(lines) if any(files) else lines)
+    tokens = [[next(found) for _ in (*captions, _END)] for captions in files]
+    return [part[:-1] for part in tokens]
 
 
 def _line(caption: str) -> str:

@@ -90,9 +90,7 @@ def score(items: Sequence[Item], splits: Sequence[str] = ()) -> list[Scored]:
     if all(said is None for said, _ in items):
         return []
     meteor = _meteor.shared()  # loads its table while the captions are tokenized
-    texts = dict.fromkeys(t for said, refs in items for t in (said, *refs) if t is not None)
-    tokens = dict(zip(texts, _ptb.tokenize(list(texts)), strict=True))
-    cut = [(None if said is None else tokens[said], [tokens[r] for r in rs]) for said, rs in items]
+    cut = _tokenized(items, splits)
     asked = [(said, references) for said, references in cut if said is not None]
     with ThreadPoolExecutor(1, thread_name_prefix="meteor") as worker:
         pending = worker.submit(_segments, meteor, asked)
@@ -115,6 +113,25 @@ def summary(scored: Sequence[Scored]) -> dict[str, float]:
     found["meteor"] = float(meteor_of(meteor.sum(axis=0, keepdims=True))[0])
     found["rouge"] = float(np.mean([s.rouge for s in scored]))
     found["cider"] = float(np.mean([s.cider for s in scored]))
+    return found
+
+
+def _tokenized(items: Sequence[Item], splits: Sequence[str]) -> list[Item]:
+    """Return items as tokens: of each split the references together, and the hypotheses."""
+    places: dict[str, list[int]] = {}
+    for at, split in enumerate(splits or [""] * len(items)):
+        places.setdefault(split, []).append(at)
+    files: list[list[str]] = []
+    for members in places.values():
+        files.append([text for at in members for text in items[at][1]])
+        files.append([said for at in members if (said := items[at][0]) is not None])
+    tokens = iter(_ptb.tokenize(*files))
+    found: list[Item] = list(items)
+    for members in places.values():
+        references, hypotheses = iter(next(tokens)), iter(next(tokens))
+        for at in members:
+            said = None if items[at][0] is None else next(hypotheses)
+            found[at] = said, [next(references) for _ in items[at][1]]
     return found
 
 

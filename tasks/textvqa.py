@@ -10,6 +10,7 @@ Rules: judges/vqa.py (`textvqa`), reading: tasks/_vqa_files.py.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,35 +50,17 @@ def make(variant: str = "", data: str | None = None) -> Task:
     root = data_folder(data, "textvqa", hub="lmms-lab/textvqa")
     how = variant or "llava"
     asked, source = _official(root, how) or _tables(root) or _nothing(root)
+    if how == "lmms":  # Python's `capitalize`: the first letter upper, all others lower case
+        asked = [replace(question, text=question.text.capitalize()) for question in asked]
     return question_task(
         f"textvqa/{variant}" if variant else "textvqa",
         asked,
         source,
         rule="textvqa",
-        prompt=_PROMPTS[how],
+        prompt=lambda question: question.text + (question.hint if how == "llava" else "") + SHORT,
         max_tokens=16 if how == "lmms" else 128,
         notes=published(f"textvqa in {root}", PUBLISHED, {"questions": len(asked)}),
     )
-
-
-def _with_ocr(question: Asked) -> str:
-    return f"{question.text}{question.hint}{SHORT}"
-
-
-def _plain(question: Asked) -> str:
-    return question.text + SHORT
-
-
-def _capitalised(question: Asked) -> str:
-    """Python's `capitalize`, as published: the first letter upper, all others lower case."""
-    return question.text.capitalize() + SHORT
-
-
-_PROMPTS: Mapping[str, Callable[[Asked], str]] = {
-    "llava": _with_ocr,
-    "plain": _plain,
-    "lmms": _capitalised,
-}
 
 
 def _nothing(root: Path) -> tuple[list[Asked], Source]:
@@ -106,7 +89,7 @@ def _official(root: Path, how: str) -> tuple[list[Asked], Source] | None:
             found = tokens(name, text)
             if found is None:
                 raise DataError(f"{where}: no OCR tokens for image {name} in {read[0].name}")
-            hint = found
+            text, hint = found
         asked.append(_asked(where, row, text, image(f"{name}.jpg"), hint))
     hashes = {path.name: file_sha256(path) for path in (file, *read)}
     version = str(document.get("dataset_version") or "") if isinstance(document, dict) else ""
@@ -126,10 +109,14 @@ def _asked(
     )
 
 
-def _tokens(folder: Path) -> tuple[Callable[[str, str], str | None], list[Path]]:
-    """Return (image, question) -> the OCR line, and the file it is from.
+Find = Callable[[str, str], tuple[str, str] | None]
+"""(image, question) -> the question as it is asked, and the OCR line."""
 
-    LLaVA's own questions first: its line is then to the letter. Raises DataError without either.
+
+def _tokens(folder: Path) -> tuple[Find, list[Path]]:
+    """Return how to find OCR lines, and the file they are from.
+
+    LLaVA's own questions first: its prompts are then to the letter. Raises DataError without any.
     """
     llava = one_file(folder, "llava_textvqa_val*.jsonl", "ocr")
     if llava is not None:
@@ -137,7 +124,7 @@ def _tokens(folder: Path) -> tuple[Callable[[str, str], str | None], list[Path]]
         for _, row in read_jsonl(llava, need=("question_id", "text")):
             text = str(row["text"]).removesuffix(SHORT)
             question, ocr, found = text.partition(OCR)
-            lines[str(row["question_id"]), question.strip().lower()] = ocr + found
+            lines[str(row["question_id"]), question.strip().lower()] = question, ocr + found
         return lambda name, text: lines.get((name, text.strip().lower())), [llava]
     rosetta = one_file(folder, "TextVQA_Rosetta*.json", "val")
     if rosetta is None:
@@ -147,7 +134,7 @@ def _tokens(folder: Path) -> tuple[Callable[[str, str], str | None], list[Path]]
         )
     rows = rows_of(rosetta, load_json(rosetta), "data")
     read = {str(row.get("image_id")): _line(row.get("ocr_tokens")) for row in rows}
-    return lambda name, text: read.get(name), [rosetta]
+    return lambda name, text: (text, read[name]) if name in read else None, [rosetta]
 
 
 def _line(tokens: Any) -> str:

@@ -10,6 +10,7 @@ Test is scored by EvalAI alone. Rules: judges/vqa.py, reading: tasks/_vqa_files.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,16 +50,15 @@ def make(variant: str = "", data: str | None = None) -> Task:
     how = variant or "llava"
     asked, source = _official(root) or _tables(root) or _nothing(root)
 
-    def prompt(question: Asked) -> str:
-        text = question.text.capitalize() if how == "lmms" else question.text
-        return text + ("" if how == "plain" else UNANSWERABLE) + SHORT
-
+    if how == "lmms":
+        asked = [replace(question, text=question.text.capitalize()) for question in asked]
+    suffix = ("" if how == "plain" else UNANSWERABLE) + SHORT
     return question_task(
         f"vizwiz/{variant}" if variant else "vizwiz",
         asked,
         source,
         rule="textvqa" if how == "lmms" else "uploaded",
-        prompt=prompt,
+        prompt=lambda question: question.text + suffix,
         metrics=(Metric("answer_type", by="answer_type"),),
         max_tokens=16 if how == "lmms" else 128,
         notes=published(f"vizwiz in {root}", PUBLISHED, {"questions": len(asked)}),

@@ -141,10 +141,12 @@ class FakeServer:
         finally:
             self._together -= 1
         body = reply.body if isinstance(reply.body, bytes) else json.dumps(reply.body).encode()
-        more = "".join(f"{key}: {value}\r\n" for key, value in reply.headers.items())
+        headers = {"Content-Type": "application/json", **reply.headers}
+        more = "".join(f"{key}: {value}\r\n" for key, value in headers.items())
         writer.write(
-            f"HTTP/1.1 {reply.status} Whatever\r\nContent-Type: application/json\r\n"
-            f"Content-Length: {len(body)}\r\n{more}\r\n".encode("latin-1")
+            f"HTTP/1.1 {reply.status} Whatever\r\nContent-Length: {len(body)}\r\n{more}\r\n".encode(
+                "latin-1"
+            )
             + body[: reply.cut]
         )
         await writer.drain()

@@ -43,6 +43,13 @@ def named(address: str) -> Judge:
     return Judge(make_model(address), address)
 
 
+def answers_in(text: str) -> tuple[str, str]:
+    """Return what the assistants said, of a LLaVA-Bench prompt."""
+    first = text.partition("[Assistant 1]\n")[2].partition("\n\n[End of Assistant 1]")[0]
+    second = text.partition("[Assistant 2]\n")[2].partition("\n\n[End of Assistant 2]")[0]
+    return first, second
+
+
 class Scripted:
     """A judge in this process that counts what it is asked and says what it is told to say."""
 

@@ -53,9 +53,14 @@ def tgif(folder: Path) -> Path:
 
 def _rows() -> list[dict]:
     return [
-        {"answer": ANSWERS[i % 5], "id": 100 + i, "question": f"what is seen {i}?", "video_id": i % 2 + 1}
+        {
+            "answer": ANSWERS[i % 5],
+            "id": 100 + i,
+            "question": f"what is seen {i}?",
+            "video_id": i % 2 + 1,
+        }
         for i in range(10)
-    ]  # fmt: skip
+    ]
 
 
 def _frames(folder: Path, videos: list[str]) -> None:

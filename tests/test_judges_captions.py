@@ -173,17 +173,25 @@ def test_hostile_captions_do_not_move_their_neighbours():
     for place, i in at:
         assert (among[place].meteor, among[place].bleu) == (alone[i].meteor, alone[i].bleu)
         assert among[place].rouge == alone[i].rouge
-    runs = _ptb.tokenize(["a dog runs", *HOSTILE[:3], 'The DOG (runs)... -- it\'s "red"!'])
+    (runs,) = _ptb.tokenize(["a dog runs", *HOSTILE[:3], 'The DOG (runs)... -- it\'s "red"!'])
     assert runs[:4] == ["a dog runs"] * 4 and runs[4] == "the dog -lrb- runs -rrb- it 's red"
-    assert _ptb.tokenize(["a", "", "b", ""]) == ["a", "", "b", ""] and _ptb.tokenize([]) == []
+    assert _ptb.tokenize(["a", "", "b", ""]) == [["a", "", "b", ""]]
+    assert _ptb.tokenize([], ["a"], []) == [[], ["a"], []] and _ptb.tokenize([]) == [[]]
 
 
 @settings(max_examples=5, deadline=None)
 @given(st.lists(st.text(max_size=30), max_size=40))
 def test_every_caption_is_one_line_of_tokens(texts):
-    found = _ptb.tokenize(texts)
-    assert len(found) == len(texts)
-    assert found == [_ptb.tokenize([t])[0] for t in texts[:2]] + found[2:]
+    mixed = [text for i, said in enumerate(texts) for text in (said, f"w{i}w")]
+    (found,) = _ptb.tokenize(mixed)
+    assert len(found) == len(mixed) and found[1::2] == [f"w{i}w" for i in range(len(texts))]
+
+
+def test_the_tokenizer_looks_at_the_next_caption_as_the_packages_does():
+    """A full stop after a letter ends the sentence where a usual first word follows."""
+    (found,) = _ptb.tokenize(["he sees a.", "The dog", "he sees a.", "dog", "he sees a."])
+    assert found == ["he sees a", "the dog", "he sees a.", "dog", "he sees a."]
+    assert _ptb.tokenize(["he sees a."], ["The dog"]) == [["he sees a."], ["the dog"]]
 
 
 def test_a_runaway_caption_costs_seconds_and_scores_next_to_nothing():
@@ -278,4 +286,4 @@ def test_without_the_packages_the_command_is_said(monkeypatch):
 def test_the_locale_and_options_of_the_machine_do_not_matter(monkeypatch):
     monkeypatch.setenv("LC_ALL", "C")
     monkeypatch.setenv("JAVA_TOOL_OPTIONS", "-Duser.language=de -Dfile.encoding=US-ASCII -Xmx1m")
-    assert _ptb.tokenize(["Ein Café, 1.5 Hunde"]) == ["ein café 1.5 hunde"]
+    assert _ptb.tokenize(["Ein Café, 1.5 Hunde"]) == [["ein café 1.5 hunde"]]

@@ -164,6 +164,30 @@ def test_fingerprints_see_what_matters(tmp_path):
     assert prints(model="constant:no")["model"] != base["model"]
 
 
+def test_resuming_a_finished_run_asks_nothing_and_changes_nothing(tmp_path):
+    class Once(Model):
+        def describe(self):
+            return {"kind": "toy", "revision": self.loaded, "engine": {"worst": self.loaded}}
+
+        loaded = None
+
+    model = Once(lambda s: ((i, Answer(x.target)) for i, x in enumerate(s)))
+    first = run(model, task(SAMPLES), out=tmp_path / "run")
+    model.loaded = "other"
+    model.replies = None  # would raise if it were asked
+    again = run(model, task(SAMPLES), out=tmp_path / "run", resume=True)
+    assert again.run["fingerprint"] == first.run["fingerprint"]
+    assert again.run["model"] == first.run["model"] and again.metrics == first.metrics
+
+
+def test_how_a_model_ran_is_not_which_model_it_is():
+    from harness.fingerprint import of_model
+
+    fresh = {"kind": "decoder", "weights": "abc", "engine": None, "preprocessing": {"size": 336}}
+    after = {**fresh, "engine": {"parity": 1e-6}, "device": "cuda:0", "out_of_memory": 2}
+    assert of_model(fresh) == of_model(after) != of_model({**fresh, "weights": "abd"})
+
+
 def test_the_floors(tmp_path):
     data = write_pope(tmp_path / "pope", pictures=False)
 

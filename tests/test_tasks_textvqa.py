@@ -43,9 +43,9 @@ def test_llavas_file_is_joined_by_image_and_question(tmp_path: Path) -> None:
     rows[1]["text"] = rows[1]["text"].replace("REFERENCE OCR TOKEN", "Reference OCR token")
     rows[1]["text"] = rows[1]["text"].replace(SHORT.upper(), SHORT)
     dump_lines(file, rows)
-    # the question is the annotation's, as the official join ignores case
+    # the join ignores case, as the official one does; what is asked is LLaVA's
     assert asked("textvqa", data)["34603"].prompt[1] == (
-        f"Is the dog awake?\nReference OCR token: GO, NO. 1\n{SHORT}"
+        f"IS THE DOG AWAKE?\nReference OCR token: GO, NO. 1\n{SHORT}"
     )
     dump_lines(file, rows[:-1])
     with pytest.raises(DataError, match="entry 8: no OCR tokens for image img0003"):
@@ -60,6 +60,10 @@ def test_lmms_capitalises_as_python_does(tmp_path: Path) -> None:
     task = make_task("textvqa/lmms", str(data))
     assert next(iter(task.samples())).prompt[1].startswith("What does the nasa logo say?\n")
     assert task.decoding.max_tokens == 16
+    asked = {"prompt": f"What does the nasa logo say?\n{SHORT}", "text": "yes"}
+    file = dump_lines(tmp_path / "answers.jsonl", [{"question_id": "34602", **asked}])
+    record = run(f"recorded:{file}", task, out=tmp_path / "run")  # what was asked is recognised
+    assert record.counts["scored"] == 1
 
 
 def test_numbers(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from harness.types import Answer, Ask, Decoding, Sample
 def make(address: str = "") -> Floor:
     """Make a model that says `address` to everything, ranks all choices and encodes all alike."""
     name = f"constant-{address}" if address else "constant"
-    described = {"kind": "constant", "text": address or None}
+    described = {"kind": "constant", "says": address or None}
     return Floor(name, described, partial(_choose, address), encodes=True)
 
 
