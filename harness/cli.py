@@ -241,8 +241,8 @@ def console() -> Any:
     """Make the console that tables are printed on."""
     from rich.console import Console
 
-    wide = {} if sys.stdout.isatty() else {"width": 160}  # a log has no width to fit into
-    return Console(highlight=False, **wide)
+    width = None if sys.stdout.isatty() else 160  # a log has no width to fit into
+    return Console(highlight=False, width=width)
 
 
 def _summary(records: list[Any]) -> Any:

@@ -46,11 +46,12 @@ def _write_pope(folder: Path, draw: random.Random, images: int) -> None:
         name = f"shapes_{i:05d}.png"
         (folder / "images" / name).write_bytes(_render(shown, draw))
         colours = {thing.split()[0] for thing in shown}
-        near = [t for t in things if t not in shown and t.split()[0] in colours]
+        missing = [thing for thing in things if thing not in shown]
         for split in SPLITS:
-            pool = near if split == "adversarial" else [t for t in things if t not in shown]
-            absent = draw.sample(pool, 3)
-            for pair in zip(shown, absent, strict=True):
+            absent = draw.sample(missing, len(missing))
+            if split == "adversarial":  # first those of a colour that is there
+                absent.sort(key=lambda thing: thing.split()[0] not in colours)
+            for pair in zip(shown, absent[:3], strict=True):
                 for thing, label in zip(pair, ("yes", "no"), strict=True):
                     number = len(rows[split]) + 1
                     text = f"Is there a {thing} in the image?"

@@ -63,7 +63,8 @@ def meteor_of(sums: "Floats") -> "Floats":
         mean = 1 / ((1 - _ALPHA) / precision + _ALPHA / recall)
         fragments = sums[..., 20] / ((sums[..., 21] + sums[..., 22]) / 2)
     value: Floats = mean * (1 - _GAMMA * fragments**_BETA)
-    return np.where(np.isfinite(value), value, 0.0)
+    found: Floats = np.where(np.isfinite(value), value, 0.0)
+    return found
 
 
 def bleu_of(sums: "Floats", order: int) -> "Floats":

@@ -58,8 +58,7 @@ def test_training_side_by_side_is_pytorchs_sgd_one_by_one(multilabel):
     pairs = [(0.1, 1e-3), (0.01, 1.0), (0.3, 0.0)]
     start = rules._start(None, 4, 8)
     metric = "map11" if multilabel else "accuracy"
-    for heads in rules._epochs((features, labels), start, pairs, metric, ELEVATER, 3):
-        pass
+    *_, heads = rules._epochs((features, labels), start, pairs, metric, ELEVATER, 3)
     gold = torch.zeros(150, 4)
     for at, places in enumerate(labels):
         gold[at, places] = 1
@@ -121,11 +120,13 @@ def test_the_text_head_is_where_training_starts():
     """A rate of nearly nothing leaves the zero-shot classifier on normalised features."""
     train, test = cloud(200, 3), cloud(50, 3, seed=1)
     start = torch.randn(3, 8, generator=torch.Generator().manual_seed(5))
-    still = Protocol(rates=(1e-12,), decays=(1e-6,), stride=1, spans=(), epochs=1, final_epochs=200)
+    still = Protocol(
+        rates=(1e-12,), decays=(1e-6,), stride=1, spans=(), epochs=1, final_epochs=200, batch=200
+    )
     fitted = probe(train, test, "accuracy", start=start, classes=3, protocol=still)
     mean, spread = train[0].mean(dim=0), train[0].std(dim=0)
     wanted = ((test[0] - mean) / spread @ start.T).softmax(dim=-1)
-    assert torch.allclose(fitted.last, wanted, atol=0.02)  # running statistics lag a little
+    assert torch.allclose(fitted.last, wanted, atol=1e-4)
 
 
 def test_training_that_goes_to_infinity_scores_nothing():
@@ -167,7 +168,7 @@ def test_the_search_goes_from_coarse_to_fine():
     def score_all(pairs):
         asked.append(list(pairs))
         return [
-            1 - abs(math.log10(rate) + 3) - abs(math.log10(decay) + 2.625) / 100
+            1 - abs(math.log10(rate) + 3) - abs(math.log10(decay) + 2.575) / 100
             for rate, decay in pairs
         ]
 
@@ -178,11 +179,8 @@ def test_the_search_goes_from_coarse_to_fine():
         [round(8 * math.log10(d)) + 48 for r, d in some if r == pytest.approx(1e-3)]
         for some in asked
     ]
-    # coarse -6, -4, -2, ...; the peak 27 lies between 16 and 32
-    assert mine == [[0, 16, 32, 48, 64, 80, 96], [24, 40], [20, 28], [26, 30], [27, 29]] or mine[1:] == [
-        [24, 40], [20, 28], [26, 30], [25, 27]
-    ]  # fmt: skip
-    assert mine[0] == [0, 16, 32, 48, 64, 80, 96]
+    # The peak of this score lies at 27.4 of 0 to 96.
+    assert mine == [[0, 16, 32, 48, 64, 80, 96], [24, 40], [20, 28], [26, 30], [27, 29]]
 
 
 def test_of_equal_scores_the_first_tried_wins_and_nothing_leaves_zero():
@@ -254,8 +252,8 @@ def test_probes_of_a_dual_encoder_and_their_record(tmp_path):
                  out=tmp_path / "run")  # fmt: skip
     task = make_task("elevater/lp-5", str(data))
     names = set(record.metrics)
-    wanted = {"mean_of_2", "mean_of_2.std", "mean_of_2.seed1", "last.mean_of_2", "mnist.accuracy",
-              "mnist.accuracy.std", "last.mnist.accuracy.seed2", "hateful-memes.roc_auc"}  # fmt: skip
+    wanted = {"mean_of_2", "mean_of_2.std", "mean_of_2.seed1", "last.mean_of_2"}
+    wanted |= {"mnist.accuracy", "mnist.accuracy.std", "last.mnist.accuracy.seed2"}
     assert wanted <= names and record.run["task"]["headline"] == "mean_of_2"
 
     def value(name):
@@ -367,7 +365,7 @@ class Digits:
             torch.nn.Flatten(), torch.nn.Linear(24 * 49, 64),
         )  # fmt: skip
 
-    def train(self, samples, epochs=4):
+    def train(self, samples, epochs=8):
         pixels = torch.stack([self.pixels(sample) for sample in samples])
         labels = torch.tensor([int(sample.target) for sample in samples])
         head = torch.nn.Linear(64, 10)
