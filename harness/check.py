@@ -72,10 +72,10 @@ def _constant(task: Task, samples: Sequence[Sample], record: Record) -> tuple[bo
     """Compare with the share of the commonest target (rank: choices all alike, so chance)."""
     if _graded(task, samples):
         return _against_chance(task, record, above_only=True)
-    if task.ask == "rank":
-        ceiling = _chance(samples)
-    else:
-        ceiling = max(Counter(s.target for s in samples).values()) / len(samples)
+    ceiling = max(Counter(s.target for s in samples).values()) / len(samples)
+    if task.ask == "rank":  # with one list of choices for all, a tie may fall on the commonest
+        same = len({sample.choices for sample in samples}) == 1
+        ceiling = max(_chance(samples), ceiling if same else 0.0)
     mean = _mean(record)
     near = 4 * (ceiling * (1 - ceiling) / len(samples)) ** 0.5 if task.ask == "rank" else 1e-9
     return mean <= ceiling + near, f"mean score {mean:.4f}, at most {ceiling:.4f} expected"

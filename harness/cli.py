@@ -204,8 +204,9 @@ def demo(
     records = steps.run(out, data, hub=hub, watcher=watcher)
     print()
     console().print(_summary(records))
-    best = records[-1].folder
-    print(f"records: {out}/\nnext: sightline show {best}\n      sightline list")
+    real = [record for record in records if "transformers" in record.run["model"]["address"]]
+    best = (real or records)[0].folder
+    print(f"\nrecords: {out}/\nnext: sightline show {best}\n      sightline list")
 
 
 def parse_options(words: list[str]) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def run(out: Path, data: Path | None, *, hub: bool, watcher: Any, say: Any = pri
     model = _model(out, say)
     records = []
     for number, step in enumerate(_steps(places, model), 1):
-        limit = f", first {step.limit:,}" if step.limit else ""
+        limit = f", at most {step.limit:,}" if step.limit else ""
         say(f"\n{step.task} with {Path(step.model).name}{limit}: {step.why}")
         folder = out / f"{number:02d}-{step.task}-{step.model.split(':')[0]}".replace("/", "-")
         record = api.run(
@@ -62,7 +62,7 @@ def _steps(places: dict[str, Any], model: str | None) -> Iterator[Step]:
             "a real model ranks the options of questions without pictures", {"chat": False},
         )  # fmt: skip
         yield Step(
-            f"blind:transformers:{model}", "pope", pope, 180,
+            f"blind:transformers:{model}", "pope", pope, 90,
             "the same model answers without seeing: what words alone give",
         )  # fmt: skip
     yield Step("constant:yes", "pope", pope, None, "a floor that sees nothing")

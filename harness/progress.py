@@ -91,6 +91,7 @@ class Tally:
         self.total = self.before = self.finished = self.failed = self.unparsed = self.scored = 0
         self.points = 0.0
         self._start = time.monotonic()
+        self._first: float | None = None
 
     def begin(self, total: int, done: int) -> None:
         """Set the total; `done` samples were finished by an earlier attempt."""
@@ -99,6 +100,8 @@ class Tally:
 
     def row(self, row: Row) -> None:
         """Count one row."""
+        if self._first is None:
+            self._first = time.monotonic()
         self.finished += 1
         self.failed += row["status"] in ("failed", "missing")
         self.unparsed += row["status"] == "unparsed"
@@ -110,6 +113,11 @@ class Tally:
     def rate(self) -> float:
         """Samples a second of this attempt."""
         return (self.finished - self.before) / max(time.monotonic() - self._start, 1e-9)
+
+    def _settled(self) -> bool:
+        """Whether the rate says something: the first answers wait for weights to load."""
+        waited = (self._first or 0) - self._start
+        return self._first is not None and time.monotonic() - self._start > 1.5 * waited
 
     def rate_text(self) -> str:
         """Return the rate for people."""
@@ -124,8 +132,8 @@ class Tally:
 
     def line(self) -> str:
         """Return everything in one line."""
-        left = (self.total - self.finished) / self.rate if self.finished > self.before else 0
-        time_left = f", {clock(left)} left" if self.finished < self.total else ""
+        left = (self.total - self.finished) / self.rate if self._settled() else 0
+        time_left = f", {clock(left)} left" if left and self.finished < self.total else ""
         note = f", {self.note()}" if self.note() else ""
         return f"{self.finished:,}/{self.total:,} at {self.rate_text()}{time_left}{note}"
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from harness.errors import DataError
 from harness.types import Image
-from tasks._data import read_json
+from tasks._data import file_sha256, read_json
 from tasks._elevater_layouts import LAYOUTS, Found, lines_of
 from tasks._elevater_sets import IMAGENET, DataSet
 
@@ -43,6 +43,45 @@ class Picture:
     name: str
     labels: tuple[int, ...]
     image: Image
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A data set as it was found."""
+
+    one: DataSet
+    folder: Path
+    words: Words
+    test: list[Picture]
+
+
+def load(root: Path, wanted: Sequence[DataSet]) -> tuple[list[Loaded], dict[str, str]]:
+    """Return those of the `wanted` data sets that are in `root`, and the checksums of their names.
+
+    Raises DataError when none is, or when one is there without pictures to test on.
+    """
+    names = find_names(root)
+    found = []
+    for one in wanted:
+        folder = find_folder(root, one)
+        if folder is None:
+            continue
+        words = read_words(folder, one, names)
+        test = read_split(folder, one, words.classes, "test")
+        if not test:
+            raise DataError(
+                f"{folder}: no test images of {one.name}. Expected test.txt or test.json of the "
+                "toolkit, MNIST's t10k files, parquet files with image and label, or pictures in "
+                "test/<class>/"
+            )
+        found.append(Loaded(one, folder, words, test))
+    if not found:
+        listed = ", ".join(one.name for one in wanted)
+        raise DataError(f"{root}: no folder of a data set in it. Expected any of: {listed}")
+    paths = {each.words.file for each in found}
+    return found, {
+        path.relative_to(path.parent.parent).as_posix(): file_sha256(path) for path in paths
+    }
 
 
 def find_folder(root: Path, one: DataSet) -> Path | None:

@@ -11,16 +11,13 @@ from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from harness.errors import DataError
 from harness.probe import ELEVATER, Protocol, few, probe
 from harness.types import Answer, Metric, Sample, Score
-from tasks._elevater_files import Picture, coverage, read_split
+from tasks._elevater_files import Loaded, Picture, coverage, read_split
 from tasks._elevater_sets import DataSet
-
-if TYPE_CHECKING:
-    from tasks.elevater import Loaded
 
 SEEDS = (0, 1, 2)
 SEARCHED = {"patch-camelyon": 10_000}
@@ -52,7 +49,7 @@ def shots_of(variant: str) -> Shots | None:
     return Shots(0 if count == "full" else int(count), head != "random")
 
 
-def samples_of(each: "Loaded", shots: Shots) -> tuple[list[Sample], str]:
+def samples_of(each: Loaded, shots: Shots) -> tuple[list[Sample], str]:
     """Return what is encoded for a data set, and a note on what is missing of its training images.
 
     Raises DataError when there is nothing to train on.
@@ -87,7 +84,7 @@ def _searches(one: DataSet, shots: Shots) -> bool:
     return one.name in SEARCHED and not shots.count
 
 
-def _texts(each: "Loaded") -> list[Sample]:
+def _texts(each: Loaded) -> list[Sample]:
     return [
         Sample(
             id=f"{each.one.name}/text/{place}/{number}",
@@ -101,7 +98,7 @@ def _texts(each: "Loaded") -> list[Sample]:
     ]
 
 
-def _sample(each: "Loaded", picture: Picture, part: str, stats: Mapping[str, Any]) -> Sample:
+def _sample(each: Loaded, picture: Picture, part: str, stats: Mapping[str, Any]) -> Sample:
     one, labels = each.one, list(picture.labels)
     gold: dict[str, Any] = {"classes": labels}
     if one.metric in ("mean_per_class", "roc_auc"):

@@ -12,24 +12,14 @@ of the data set's templates; other rankers read the bare names. Probes: tasks/_e
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from harness import fingerprint
-from harness.errors import DataError
 from harness.types import Answer, Metric, Sample, Score, Source, Task
 from judges.classification import softmax, taken
-from tasks._data import data_folder, file_sha256, unique
-from tasks._elevater_files import (
-    Picture,
-    Words,
-    coverage,
-    find_folder,
-    find_names,
-    read_split,
-    read_words,
-)
+from tasks._data import data_folder, unique
+from tasks._elevater_files import Loaded, coverage, load
 from tasks._elevater_probe import Shots, derive, keep, metrics_of, samples_of, shots_of
 from tasks._elevater_sets import ALL, TWENTY, DataSet
 
@@ -72,16 +62,6 @@ _KINDS = {
     "roc_auc": ("roc_auc", {"gold": "class", "value": "positive"}),
     "map11": ("map11", {"gold": "classes", "value": "probabilities"}),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """A data set as it was found."""
-
-    one: DataSet
-    folder: Path
-    words: Words
-    test: list[Picture]
 
 
 def make(variant: str = "", data: str | None = None) -> Task:
@@ -145,35 +125,6 @@ def _probe(
             *(note for _, note in encoded if note),
         ),
     )
-
-
-def load(root: Path, wanted: Sequence[DataSet]) -> tuple[list[Loaded], dict[str, str]]:
-    """Return those of the `wanted` data sets that are in `root`, and the checksums of their names.
-
-    Raises DataError when none is, or when one is there without pictures to test on.
-    """
-    names = find_names(root)
-    found = []
-    for one in wanted:
-        folder = find_folder(root, one)
-        if folder is None:
-            continue
-        words = read_words(folder, one, names)
-        test = read_split(folder, one, words.classes, "test")
-        if not test:
-            raise DataError(
-                f"{folder}: no test images of {one.name}. Expected test.txt or test.json of the "
-                "toolkit, MNIST's t10k files, parquet files with image and label, or pictures in "
-                "test/<class>/"
-            )
-        found.append(Loaded(one, folder, words, test))
-    if not found:
-        listed = ", ".join(one.name for one in wanted)
-        raise DataError(f"{root}: no folder of a data set in it. Expected any of: {listed}")
-    paths = {each.words.file for each in found}
-    return found, {
-        path.relative_to(path.parent.parent).as_posix(): file_sha256(path) for path in paths
-    }
 
 
 def _samples(each: Loaded) -> list[Sample]:

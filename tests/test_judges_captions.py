@@ -3,6 +3,7 @@
 Needs the extra `captions` (a Java runtime and pycocoevalcap from the package index).
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -287,3 +288,17 @@ def test_the_locale_and_options_of_the_machine_do_not_matter(monkeypatch):
     monkeypatch.setenv("LC_ALL", "C")
     monkeypatch.setenv("JAVA_TOOL_OPTIONS", "-Duser.language=de -Dfile.encoding=US-ASCII -Xmx1m")
     assert _ptb.tokenize(["Ein Café, 1.5 Hunde"]) == [["ein café 1.5 hunde"]]
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_a_forked_child_leaves_its_parents_process_alone():
+    parent = _meteor.shared()
+    child = os.fork()
+    if child == 0:
+        status = 1
+        with contextlib.suppress(BaseException):
+            _meteor._end()  # what the end of the child would do
+            status = int(parent in (_meteor._shared.get(os.getpid()),))
+        os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert parent.alive and parent.statistics([("a dog", ["a dog"])])[0][20] == 1

@@ -17,7 +17,7 @@ from harness.engine.identity import fingerprint, of_processor
 from harness.engine.images import ImageTower, Pixels
 from harness.engine.load import Settings, cannot_load, load_model, source
 from harness.engine.texts import Ensembles, TextTower, only_image, scored, texts_of, unit
-from harness.errors import DataError, MissingExtra, UsageError
+from harness.errors import MissingExtra, UsageError
 from harness.types import Answer, Ask, Decoding, Failure, Image, Reply, Sample
 
 IMAGES = 64
@@ -248,8 +248,8 @@ class Parts:
         import transformers
 
         self.address, self._revision = address, settings.revision
-        whole = _Whole(getattr(transformers, kind))
-        self.model, self._attention = load_model(whole, address, settings)
+        auto = getattr(transformers, kind)
+        self.model, self._attention = load_model(auto, address, settings)
         options = source(settings)
         try:
             self.image_processor = transformers.AutoImageProcessor.from_pretrained(
@@ -280,26 +280,6 @@ class Parts:
             **{key: value for key, value in of_processor(self).items() if key != "processor"},
             "images": "RGB, EXIF orientation not applied",
         }
-
-
-class _Whole:
-    """An auto class that refuses a checkpoint without all weights.
-
-    transformers fills what is missing with random numbers, and scores made of those look like any.
-    """
-
-    def __init__(self, kind: Any) -> None:
-        self._kind = kind
-
-    def from_pretrained(self, address: str, **options: Any) -> Any:
-        model, info = self._kind.from_pretrained(address, output_loading_info=True, **options)
-        missing = sorted(info["missing_keys"])
-        if missing:
-            raise DataError(
-                f"{address} lacks {len(missing)} weights of a {type(model).__name__} "
-                f"({', '.join(missing[:3])}, ...); it is another kind of model, or a part of one"
-            )
-        return model
 
 
 def identity(kind: str, address: str, settings: Settings) -> dict[str, Any]:

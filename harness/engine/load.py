@@ -7,6 +7,8 @@ May import torch at the top; transformers and peft only inside the functions tha
 
 import json
 import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -174,17 +176,47 @@ def load_model(kind: Any, address: str, settings: Settings) -> tuple[Any, str]:
     if device.type != "cpu":
         options["device_map"] = {"": device}
     try:
-        model = kind.from_pretrained(
-            address, attn_implementation=settings.attention or "sdpa", **options
-        )
+        model = _whole(kind, address, settings.attention or "sdpa", options)
     except (OSError, ValueError, ImportError, RuntimeError) as error:
         if settings.attention or "attention" not in str(error).lower():
             raise cannot_load(address, error) from error
         # Some architectures have no sdpa; the eager one takes a tree mask as well.
-        model = kind.from_pretrained(address, attn_implementation="eager", **options)
+        model = _whole(kind, address, "eager", options)
     if settings.adapter:
         model = with_adapter(model, settings.adapter)
     return finish(model, device, settings), model.config.get_text_config()._attn_implementation
+
+
+def _whole(kind: Any, address: str, attention: str, options: Mapping[str, Any]) -> Any:
+    """Load a model, refusing a checkpoint that lacks weights (DataError).
+
+    transformers fills what is missing with random numbers, and scores made of those look like any.
+    """
+    with quiet():
+        model, info = kind.from_pretrained(
+            address, attn_implementation=attention, output_loading_info=True, **options
+        )
+    missing = sorted(info["missing_keys"])
+    if missing:
+        raise DataError(
+            f"{address} lacks {len(missing)} weights of a {type(model).__name__} "
+            f"({', '.join(missing[:3])}, ...); it is another kind of model, or a part of one"
+        )
+    return model
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the progress bars of transformers away: the run has one of its own."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def finish(model: Any, device: torch.device, settings: Settings) -> Any:
