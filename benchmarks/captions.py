@@ -105,6 +105,7 @@ def main() -> None:
         Path(options.out).write_text(json.dumps(found))
         return
     took: dict[str, list[float]] = {"package": [], "cold": [], "ready": []}
+    cpu: dict[str, list[float]] = {way: [] for way in took}
     parts: list[dict[str, float]] = []
     for _ in range(options.rounds):
         values = {}
@@ -112,41 +113,49 @@ def main() -> None:
             with tempfile.TemporaryDirectory() as folder:
                 out = Path(folder) / "found.json"
                 words = ["--items", str(options.items), "--one", way, "--out", str(out)]
+                before = os.times()
                 subprocess.run([sys.executable, __file__, *words], check=True, capture_output=True)
+                after = os.times()
                 values[way], seconds = json.loads(out.read_text())
             took[way].append(seconds["whole"])
+            cpu[way].append(after[2] - before[2] + after[3] - before[3])
             if way == "package":
                 parts.append(seconds)
         for way in ("cold", "ready"):
             for name, value in values["package"].items():
                 if abs(values[way][name] - value) > 1e-9:
                     sys.exit(f"{name}: the package gives {value}, we {values[way][name]} ({way})")
-    report(options.items, options.rounds, took, parts, values["package"])
+    report(options, took, cpu, parts, values["package"])
 
 
 def report(
-    items: int,
-    rounds: int,
+    options: argparse.Namespace,
     took: dict[str, list[float]],
+    cpu: dict[str, list[float]],
     parts: list[dict[str, float]],
     values: dict[str, float],
 ) -> None:
     """Print the machine, the medians and the ratios."""
-    cpu = platform.processor() or platform.machine()
+    machine = platform.processor() or platform.machine()
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
-        cpu = next(line.split(": ")[1] for line in lines if line.startswith("model name"))
+        machine = next(line.split(": ")[1] for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         pass
     load = os.getloadavg()[0]
-    print(f"{cpu}, {os.cpu_count()} cores, load {load:.1f}, Python {platform.python_version()}")
-    print(f"{items:,} captions x 3 references, median of {rounds} rounds, values agree to 1e-9")
+    print(f"{machine}, {os.cpu_count()} cores, load {load:.1f}, Python {platform.python_version()}")
+    print(f"{options.items:,} captions x 3 references, median of {options.rounds} rounds")
+    print("the values of both agree to 1e-9:")
     print("  " + ", ".join(f"{name} {value:.4f}" for name, value in values.items()))
     base = statistics.median(took["package"])
     for way, seconds in took.items():
         middle = statistics.median(seconds)
         spread = f"{min(seconds):.2f} to {max(seconds):.2f}"
-        print(f"  {way:<8} {middle:6.2f} s  ({spread})  {middle / base:.2f} of the package's time")
+        work = statistics.median(cpu[way])
+        print(
+            f"  {way:<8} {middle:6.2f} s ({spread}), {middle / base:.2f} of the package's time; "
+            f"{work:.1f} CPU s with starting Python and Java"
+        )
     middles = {name: statistics.median(part[name] for part in parts) for name in parts[0]}
     del middles["whole"]
     print("  of the package's: " + ", ".join(f"{n} {s:.2f} s" for n, s in middles.items()))

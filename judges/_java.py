@@ -42,5 +42,7 @@ def environment() -> dict[str, str]:
 def _package(name: str) -> Path:
     spec = find_spec(name)
     if spec is None or not spec.submodule_search_locations:
-        raise MissingExtra(name, "scoring captions", "In the checkout: pip install -e '.[captions]'")
+        raise MissingExtra(
+            name, "scoring captions", "In the checkout: pip install -e '.[captions]'"
+        )
     return Path(next(iter(spec.submodule_search_locations)))

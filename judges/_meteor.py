@@ -2,7 +2,7 @@
 
 The same jar and options as `pycocoevalcap/meteor/meteor.py`. That wrapper asks for one caption and
 waits; here captions are written while earlier answers are read, and the 6 seconds in which the jar
-loads its paraphrase table pass while a model still generates, if `start` was called by then.
+loads its paraphrase table pass while a model still generates, if `shared` was called by then.
 The process takes about 1.5 GB. It ends with ours, whatever ends ours: its input closes.
 
 Imports the standard library, harness.errors, harness.metrics_captions and judges._java.
@@ -190,18 +190,25 @@ def _number(answer: str) -> float:
         raise RunStopped(f"METEOR said {answer[:200]!r} in the place of a number") from error
 
 
-_shared: Meteor | None = None
-_owner = 0
+_shared: dict[int, Meteor] = {}
+"""By process id: a forked child must neither use nor end its parent's Java process."""
 _sharing = threading.Lock()
 
 
 def shared() -> Meteor:
     """Return the process that all tasks use, starting it when there is none (any more)."""
-    global _shared, _owner
     with _sharing:
-        if _shared is None or _owner != os.getpid() or not _shared.alive:
-            if _shared is not None and _owner == os.getpid():
-                _shared.close()
-            _shared, _owner = Meteor(), os.getpid()
-            atexit.register(_shared.close)
-        return _shared
+        found = _shared.get(os.getpid())
+        if found is not None and found.alive:
+            return found
+        if found is None:
+            atexit.register(_end)
+        else:
+            found.close()
+        _shared[os.getpid()] = Meteor()
+        return _shared[os.getpid()]
+
+
+def _end() -> None:
+    if (mine := _shared.pop(os.getpid(), None)) is not None:
+        mine.close()

@@ -3,11 +3,11 @@
 The same jar and options as `pycocoevalcap/tokenizer/ptbtokenizer.py`: Stanford's PTB rules, lower
 case, then punctuation tokens are dropped. That wrapper matches output lines to captions by
 counting, so an empty last caption is lost and a line separator inside a caption shifts all later
-ones; here every caption is exactly
-one line on the way in, and the lines are counted on the way out. The order of captions is part of
-the numbers: at "a." or "U.S." the tokenizer looks at the next line before it decides whether the
-full stop belongs to the word. One difference is left: a smiley that ends the very last caption
-is one token here, as in every other line. Nothing is written to disk.
+ones; here every caption is exactly one line on the way in, and the lines are counted on the way
+out. The order of captions is part of the numbers: at "a." or "U.S." the tokenizer looks at the next
+line before it decides whether the full stop belongs to the word. One difference is left: a smiley
+that ends the very last caption is one token here, as in every other line. Nothing is written to
+disk.
 
 Imports the standard library, harness.errors and judges._java.
 """
