@@ -21,7 +21,7 @@ from harness.run import Watcher
 from harness.types import Answer, Decoding, Failure, Model, Rubric, Sample, Verdict
 from harness.verdicts import Line, Slot
 
-_MOVING = ("seen", "package", "answers", "extras")
+_MOVING = ("package", "answers", "extras")
 """What a model tells about itself that does not make it another judge."""
 _NEXT_ATTEMPT = 1_000_000
 """Added to the seed of each further attempt: the same seed could give the same words again."""
@@ -34,13 +34,16 @@ class Judge:
     model: Model
     address: str
     options: Mapping[str, Any] = field(default_factory=dict)
+    identity: Mapping[str, Any] = field(init=False)
+    """What makes a verdict comparable, taken before the model has run. A server's port does not."""
 
-    def identity(self) -> dict[str, Any]:
-        """Return what makes a verdict comparable. A local server's port does not."""
-        found = {k: v for k, v in self.model.describe().items() if k not in _MOVING}
+    def __post_init__(self) -> None:
+        """Take what the model says about itself now."""
+        left_out = {*_MOVING, *fingerprint.RUN_FACTS}
+        found = {k: v for k, v in self.model.describe().items() if k not in left_out}
         if isinstance(found.get("server"), str):
             found["server"] = urlsplit(found["server"]).hostname
-        return found
+        object.__setattr__(self, "identity", found)
 
 
 @dataclass(frozen=True)
@@ -135,11 +138,10 @@ class Bench:
 
     def _ask(self, judge: Judge, waiting: Sequence[Slot], attempt: int, decoding: Decoding) -> None:
         """Ask one judge in one way about some answers, cheapest first: from the cache."""
-        identity = judge.identity()
         rest: list[tuple[Slot, Sample, str]] = []
         for slot in waiting:
             asked = self.case.ask(slot, attempt)
-            key = _key(identity, asked, decoding)
+            key = _key(judge.identity, asked, decoding)
             known = self.cache.get(key) if self.cache and self.recall else None
             if known is None:
                 rest.append((slot, asked, key))
@@ -150,15 +152,15 @@ class Bench:
             self._enter(slot, attempt, reply, (0, 0), cached=True)
         if hasattr(judge.model, "prepare") and rest:
             judge.model.prepare([asked for _, asked, _ in rest])
+        calls = [worst(asked, decoding) for _, asked, _ in rest]
         while rest:
-            calls = [worst(asked, decoding) for _, asked, _ in rest]
             number = self.ledger.admits(calls)
             if not number:
                 raise RunStopped(
                     f"{self.ledger.refusal(calls[0])}. Raise it and repeat the command to go on"
                 )
             self._wave(judge, rest[:number], attempt, decoding)
-            rest = rest[number:]
+            rest, calls = rest[number:], calls[number:]
 
     def _wave(
         self,

@@ -133,6 +133,8 @@ class _Sitting:
 
     def begin(self) -> None:
         """Put verdicts of another judging aside, and say in run.json who judges now."""
+        if read(self.folder).run != self.run:  # read before the folder was ours alone
+            raise UsageError(f"{self.folder} was changed by another process; repeat the command")
         self.before = dict(self.run)
         older = list(self.run.get("judgings", ()))
         if self.anew and "judging" in self.run:
@@ -144,6 +146,8 @@ class _Sitting:
             older.append({**self.run["judging"], **kept})
         (self.folder / "rows.parquet").unlink(missing_ok=True)  # derived of other verdicts
         self.run |= {
+            # A reader of an unfinished judging must not find the numbers of the one before.
+            **summarise(self.folder, self.task, self.samples, stopped=True),
             "judgings": older,
             "judging": self.section,
             "fingerprint": {**self.run["fingerprint"], "judge": self.section["fingerprint"]},
@@ -224,7 +228,7 @@ def _open(record: Record, task: Task, how: How) -> _Sitting:
         if hasattr(found.model, "check_ids"):
             found.model.check_ids(names)
     case = Case(rubric, how.judges, how.repeats, run["seed"], by_id, _answers(record, by_id))
-    identities = [found.identity() for found in how.judges]
+    identities = [found.identity for found in how.judges]
     digest = fingerprint.digest([identities, fingerprint.rubric(rubric), how.repeats])
     begun = run.get("judging")
     anew = how.fresh or begun is None or run["fingerprint"].get("judge") != digest
@@ -263,7 +267,7 @@ def _described(found: Judge) -> dict[str, Any]:
     return {
         "address": environment.redact(found.address),
         "options": dict(found.options),
-        "identity": found.identity(),
+        "identity": dict(found.identity),
         "description": dict(found.model.describe()),
     }
 

@@ -206,6 +206,9 @@ def _row(planned: Plan, index: int, reply: Answer | Failure, pixels: "_Pixels | 
         "stats": dict(score.stats) if score else {},
         "prompt": fingerprint.prompt_parts(sample),
         "choices": list(sample.choices),
+        "regions": [
+            {"box": list(r.box), "label": r.label, "image": r.image} for r in sample.regions
+        ],
         "item": planned.items[index],
         "pixels": pixels.of(sample) if pixels else [],
         "error": error or (score.reason or None if score else None),
@@ -300,7 +303,8 @@ def _header(planned: Plan) -> dict[str, Any]:
 def _finish(planned: Plan, writer: Writer, outcome: BaseException | None, seconds: float) -> None:
     """Write counts, metrics and status. A full disk was already told; it must not hide that."""
     described = dict(planned.model.describe())
-    if writer.before and len(writer.done) == len(planned.samples):  # nothing was asked: what was known stays known
+    nothing_asked = len(writer.done) == len(planned.samples)
+    if writer.before and nothing_asked:  # what was known stays known
         described = dict(writer.before["model"]["description"])
     fingerprints = {**writer.header["fingerprint"], **fingerprint.of_model(described)}
     changes = {

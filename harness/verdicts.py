@@ -3,8 +3,8 @@
 A line of verdicts.jsonl is one call: `id`, `vote` (0 to N-1), `swapped`, `attempt`, `text` (the
 judge's words), `label`, `score`, `stats` (null where the words were unreadable), `sentinel` (the
 numbers are what the official script puts in place of unreadable words), `final` (no further attempt
-follows), `error` (there are no words), `tokens_in`, `tokens_out`, `cost`, `seconds`, `cached`. The
-last line of an (id, vote, swapped) stands.
+follows), `error` (there are no words), `tokens_in`, `tokens_out`, `worst` (tokens in and out that
+it could have taken), `seconds`, `cached`. The last line of an (id, vote, swapped) stands.
 
 A vote is readable when all its orders are; a row's numbers are means over its readable votes, and
 `stats["votes"]` keeps each. A row without a readable vote stays unjudged. Imports nothing of ours.

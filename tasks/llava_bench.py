@@ -9,8 +9,8 @@ candidate's points relative to the reference's, a ratio of means that may exceed
     sightline run --task llava_bench --model transformers:PATH --data FOLDER \
         --judge openai:gpt-4-0314
 
-The bare name leaves unreadable verdicts unjudged; `official` keeps the script's [-1, -1] in the
-means, as published numbers did. Files: tasks/_llava_bench_files.py, judging: harness/judging.py.
+The bare name leaves unreadable verdicts unjudged and rounds once, at the end; `official` keeps the
+script's [-1, -1] in the means and its early rounding, as published numbers did. Files: tasks/_llava_bench_files.py, judging: harness/judging.py.
 """
 
 from collections.abc import Callable
@@ -21,10 +21,10 @@ from judges.rubric import first_two_numbers, prompt_file, score_line, wait
 from tasks._llava_bench_files import CATEGORIES, RULE_SHA256, WILD, Bench, Question, load
 
 VARIANTS = {
-    "official": "as 'llava_bench', but unreadable verdicts count as [-1, -1], as in the script",
+    "official": "the script: unreadable verdicts count as [-1, -1], means rounded before the ratio",
     "swap": "each answer judged in both orders; the mean of the two takes out position bias",
     "lmms": "lmms-eval: no system message, first two numbers anywhere, captions alone, -1 kept",
-    "vlmeval": "VLMEvalKit: as 'official', rounded only at the end",
+    "vlmeval": "VLMEvalKit: unreadable verdicts count as [-1, -1], rounded only at the end",
 }
 JUDGE = "openai:gpt-4-0314"
 LMMS_JUDGE = "openai:gpt-4o-2024-11-20"
@@ -45,7 +45,7 @@ def make(variant: str = "", data: str | None = None) -> Task:
         samples=lambda: samples,
         score=wait,
         scorer=f"llava_bench/{variant or 'llava'}@1",
-        metrics=_metrics("late" if variant == "vlmeval" else "llava"),
+        metrics=_metrics("llava" if variant in ("official", "lmms") else "late"),
         headline="all",
         decoding=Decoding(max_tokens=1024),
         notes=(*bench.notes, *_notes(variant)),

@@ -104,6 +104,22 @@ def test_judging_again_keeps_the_old_verdicts_and_says_who_judged(tmp_path):
     assert len(lines(folder)) == 12
 
 
+def test_an_unfinished_judging_never_shows_the_numbers_of_the_one_before(tmp_path):
+    task, folder = answered(tmp_path)
+    judged(folder, task, scripted(lambda s, d: "8 4", name="a"))
+    seen = []
+
+    def look(sample, decoding):
+        record = load(folder)
+        scored = sum(row["status"] == "scored" for row in record.rows())
+        seen.append((record.run["status"], record.metrics["all"]["value"], scored))
+        assert record.frame()["score"].notna().sum() == scored
+        return "8 6"
+
+    judged(folder, task, scripted(look, name="b"))
+    assert seen == [("running", None, i) for i in range(12)]
+
+
 def test_rubric_and_repeats_are_part_of_the_fingerprint(tmp_path):
     task, folder = answered(tmp_path)
     one = judged(folder, task, scripted(lambda s, d: "8 4"))
