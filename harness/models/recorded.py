@@ -44,7 +44,9 @@ def make(
     if extra not in ("error", "ignore"):
         raise unknown("value of extra", extra, ("error", "ignore"))
     columns = Columns(id_field, answer_field, prompt_field)
-    return Recorded(read(Path(address).expanduser(), format, columns), extra)
+    named = {"id": id_field, "answer": answer_field, "prompt": prompt_field}
+    recording = read(Path(address).expanduser(), format, columns)
+    return Recorded(recording, extra, {k: v for k, v in named.items() if v})
 
 
 class Recorded:
@@ -52,12 +54,15 @@ class Recorded:
 
     looks = False
 
-    def __init__(self, recording: Recording, extra: str = "error") -> None:
-        """Hold a file of answers."""
+    def __init__(
+        self, recording: Recording, extra: str = "error", columns: Mapping[str, str] | None = None
+    ) -> None:
+        """Hold a file of answers; `columns` are those that were named by hand."""
         self.name = f"recorded-{recording.path.name}"
         self._file = recording
         # The official GQA scorer leaves predictions for other questions aside.
         self._lenient = extra == "ignore" or recording.format == "gqa"
+        self._columns = dict(columns or {})
         self._extras: int | None = None
         self._placed: dict[str, Entry] | None = None
 
@@ -68,6 +73,7 @@ class Recorded:
             "file": self._file.path.name,
             "sha256": self._file.sha256,
             "format": self._file.format,
+            "columns": self._columns,  # two columns of one file are two models
             "answers": len(self._file.entries),
             "extras": self._extras,
         }
