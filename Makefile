@@ -41,6 +41,9 @@ install: .venv/.installed
 
 .venv/.test: .venv/.demo
 	$(BIN)/python -m pip install -q --group dev
+	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
+	  && apt-get update -qq && apt-get install -y -qq chromium >/dev/null; } \
+	  || echo "no Chromium here and it cannot be installed: the browser tests will say so and skip"
 	touch $@
 
 clean:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from harness import cli_judge
+from harness import cli_gate, cli_judge, cli_report
 from harness.errors import SightlineError, UsageError
 
 app = typer.Typer(
@@ -131,6 +131,8 @@ def run(
 
 app.command()(cli_judge.judge)
 app.command(name="judge-agreement")(cli_judge.agreement)
+cli_gate.register(app)
+cli_report.register(app)
 
 
 @app.command()

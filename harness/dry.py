@@ -26,7 +26,13 @@ def describe(planned: Plan, measure: int) -> str:
         + (f", {candidates:,} candidates" if task.ask == "rank" else "")
         + (f", at most {decoding.max_tokens} new tokens" if task.ask == "generate" else ""),
     ]
-    if not measure:
+    fits = {sample.facts["fit"] for sample in samples if "fit" in sample.facts}
+    if fits:
+        count = sum(len(fit.train[1]) for fit in fits)
+        lines.append(
+            f"training    {len(fits)} times, on {count:,} images in all; takes long, not measured"
+        )
+    if fits or not measure:
         tokens = words // _CHARACTERS_PER_TOKEN
         return "\n".join([*lines, f"text        about {tokens:,} tokens (4 characters each)"])
     return "\n".join([*lines, *_measured(planned, measure, words)])

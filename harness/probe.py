@@ -7,8 +7,9 @@ momentum at a constant rate; rate and weight decay are searched on a fifth of th
 then the layer is trained anew on all of them.
 
 Features stay as they are, so all candidates of the search see the same batches and are trained side
-by side. Nothing here reads a record or a file. Imports the standard library and numbers of
-harness/metrics_classification; torch and numpy inside the functions.
+by side. What is held out, searched and chosen is `tune`, which fine-tuning uses as well
+(harness/engine/finetune.py). Nothing here reads a record or a file. Imports the standard library
+and numbers of harness/metrics_classification; torch and numpy inside the functions.
 """
 
 import math
@@ -17,11 +18,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
+from typing import Protocol as Interface
 
 from harness import metrics_classification
 
 Labels = Sequence[Sequence[int]]
 """The positions of each image's classes; exactly one, except in multi-label sets."""
+Part = tuple[Any, Labels]
+"""What is learnt from, a sequence or a tensor of n, and the n labels."""
 Pair = tuple[float, float]
 """Learning rate and weight decay."""
 
@@ -60,6 +64,19 @@ class Fitted:
     last: Any
     """Of the last epoch."""
     best_epoch: int
+
+
+class Learned(Interface):
+    """What some candidates have learnt up to an epoch."""
+
+    def probabilities(self, inputs: Any, candidate: int) -> Any:
+        """Return what one candidate says of n inputs: a tensor (n, classes) on the CPU."""
+        ...
+
+
+Learn = Callable[[Part, Sequence[Pair], int], Iterator[Learned]]
+"""(what to learn from, candidates, epochs) -> what they know after each epoch, all candidates from
+the same beginning. It may end early after an epoch in which a candidate went to infinity."""
 
 
 def few(labels: Labels, classes: int, shots: int, seed: int) -> list[int]:
@@ -122,13 +139,13 @@ def hold_out(labels: Labels, classes: int, share: float) -> tuple[list[int], lis
 
 
 def probe(
-    train: tuple[Any, Labels],
-    test: tuple[Any, Labels],
+    train: Part,
+    test: Part,
     metric: str,
     *,
     start: Any = None,
     classes: int,
-    search: tuple[Any, Labels] | None = None,
+    search: Part | None = None,
     protocol: Protocol = ELEVATER,
 ) -> Fitted:
     """Train a linear classifier on `train` and score `test` with it.
@@ -143,9 +160,21 @@ def probe(
             large set).
         protocol: the settings.
     """
+    size = train[0].shape[1]
+    head = head_start(start, classes, size)
+
+    def learn(part: Part, pairs: Sequence[Pair], epochs: int) -> Iterator[Learned]:
+        return _epochs(part, head, pairs, metric, protocol, epochs)
+
     many = len(protocol.rates) * len(protocol.decays[:: protocol.stride])
-    with _threads(many * classes * train[0].shape[1]):
-        return _probe(train, test, metric, start, classes, search or train, protocol)
+    with _threads(many * classes * size):
+        return tune(
+            *(learn, train, test, metric),
+            classes=classes,
+            search=search,
+            protocol=protocol,
+            together=True,
+        )
 
 
 @contextmanager
@@ -161,41 +190,59 @@ def _threads(size: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _probe(
-    train: tuple[Any, Labels],
-    test: tuple[Any, Labels],
+def tune(
+    learn: Learn,
+    train: Part,
+    test: Part,
     metric: str,
-    start: Any,
+    *,
     classes: int,
-    search: tuple[Any, Labels],
-    protocol: Protocol,
+    search: Part | None = None,
+    protocol: Protocol = ELEVATER,
+    together: bool = False,
 ) -> Fitted:
+    """Search rate and decay on a part of `train`, learn from all of it, and answer for `test`.
+
+    The arguments are those of `probe`, and whether candidates are trained side by side (`together`)
+    or one after another. Training that went to infinity has no opinion: equal probabilities.
+    """
     import torch
 
     measure = measure_of(metric)
-    head = _start(start, classes, train[0].shape[1])
-    features, labels = search
-    fit_on, chosen_on = hold_out(labels, classes, protocol.held_out)
-    parts = [(features[rows], [labels[at] for at in rows]) for rows in (fit_on, chosen_on)]
+    searched = search or train
+    fit_on, chosen_on = (
+        _taken(searched, rows) for rows in hold_out(searched[1], classes, protocol.held_out)
+    )
 
     def score_all(pairs: Sequence[Pair]) -> list[float]:
-        best = [0.0] * len(pairs)
-        for heads in _epochs(parts[0], head, pairs, metric, protocol, protocol.epochs):
-            for i, value in enumerate(_values(heads, parts[1], measure)):
-                best[i] = max(best[i], value)
+        best: list[float] = []
+        for group in [list(pairs)] if together else [[pair] for pair in pairs]:
+            scores = [0.0] * len(group)
+            for learned in learn(fit_on, group, protocol.epochs):
+                for i, score in enumerate(scores):
+                    said = learned.probabilities(chosen_on[0], i)
+                    scores[i] = max(score, _value(measure, chosen_on[1], said))
+                if min(scores) == 1:  # no epoch can be better
+                    break
+            best += scores
         return best
 
     pair = choose(score_all, protocol)
-    best, last, value, epoch = None, None, -1.0, 0
-    heads_by_epoch = _epochs(train, head, [pair], metric, protocol, protocol.final_epochs)
-    for number, heads in enumerate(heads_by_epoch, 1):
-        last = heads.probabilities(test[0], 0)
+    best = last = flat = torch.full((len(test[1]), classes), 1 / classes)
+    value, epoch = -1.0, 0
+    for number, learned in enumerate(learn(train, [pair], protocol.final_epochs), 1):
+        last = learned.probabilities(test[0], 0)
         found = _value(measure, test[1], last)
         if found > value:
             best, value, epoch = last, found, number
-    if best is None:  # no epoch at all
-        best = last = torch.full((len(test[1]), classes), 1 / classes)
+    best, last = (x if bool(x.isfinite().all()) else flat for x in (best, last))
     return Fitted(*pair, best, last, epoch)
+
+
+def _taken(part: Part, rows: Sequence[int]) -> Part:
+    inputs, labels = part
+    some = [inputs[at] for at in rows] if isinstance(inputs, Sequence) else inputs[rows]
+    return some, [labels[at] for at in rows]
 
 
 def choose(score_all: Callable[[Sequence[Pair]], list[float]], protocol: Protocol) -> Pair:
@@ -257,20 +304,13 @@ class _Heads:
     mean: Any
     deviation: Any
 
-    def probabilities(self, features: Any, head: int) -> Any:
+    def probabilities(self, inputs: Any, candidate: int) -> Any:
         """Return the softmax (n, classes) of one layer for features (n, d)."""
         import torch
 
-        normal = (features - self.mean) / self.deviation
-        logits = torch.addmm(self.biases[head], normal, self.weights[head].T)
+        normal = (inputs - self.mean) / self.deviation
+        logits = torch.addmm(self.biases[candidate], normal, self.weights[candidate].T)
         return logits.softmax(dim=-1)
-
-
-def _values(
-    heads: _Heads, part: tuple[Any, Labels], measure: Callable[[Labels, Any], float]
-) -> Iterator[float]:
-    for head in range(len(heads.weights)):
-        yield _value(measure, part[1], heads.probabilities(part[0], head))
 
 
 def _value(measure: Callable[[Labels, Any], float], labels: Labels, probabilities: Any) -> float:
@@ -281,7 +321,8 @@ def _value(measure: Callable[[Labels, Any], float], labels: Labels, probabilitie
     return 0.0 if math.isnan(value) else value
 
 
-def _start(start: Any, classes: int, size: int) -> Any:
+def head_start(start: Any, classes: int, size: int) -> Any:
+    """Return weights (classes, size) and biases to begin with: `start` and 0, or random ones."""
     import torch
 
     if start is not None:
@@ -292,8 +333,19 @@ def _start(start: Any, classes: int, size: int) -> Any:
     return drawn[:, :size].clone(), drawn[:, size].clone()
 
 
+def batches(count: int, size: int, order: Any) -> Iterator[Any]:
+    """Return the positions of each batch of an epoch, in an order drawn from a torch generator.
+
+    A batch of one has no spread to normalise by; the toolkit passes over it too.
+    """
+    import torch
+
+    parts = torch.randperm(count, generator=order).split(size)
+    return (rows for rows in parts if len(rows) > 1)
+
+
 def _epochs(
-    train: tuple[Any, Labels],
+    train: Part,
     start: Any,
     pairs: Sequence[Pair],
     metric: str,
@@ -319,9 +371,7 @@ def _epochs(
     order = torch.Generator().manual_seed(0)
     for _ in range(epochs):
         normal.train()
-        for rows in torch.randperm(len(labels), generator=order).split(protocol.batch):
-            if len(rows) == 1:  # has no spread to normalise by; the toolkit passes over it too
-                continue
+        for rows in batches(len(labels), protocol.batch, order):
             x = normal(features[rows])
             logits = (x @ weights.view(-1, size).T).view(-1, many, classes) + biases
             error = _error(logits, gold[rows][:, None], metric == "map11")

@@ -15,6 +15,7 @@ from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from secrets import token_hex
 from typing import Any, Protocol
 
 from harness import environment, fingerprint
@@ -77,11 +78,26 @@ def plan(
     if hasattr(model, "check_ids"):
         model.check_ids(ids.union(*(sample.aliases for sample in samples)))
     chosen = samples if limit is None else samples[:limit]
+    _can_fit(task, model, chosen)
     if hasattr(model, "prepare"):
         model.prepare(chosen)
     task = replace(task, decoding=replace(task.decoding, seed=seed))
     items = [fingerprint.item(sample) for sample in chosen]
     return Plan(task, model, address or model.name, options or {}, limit, seed, chosen, items)
+
+
+def _can_fit(task: Task, model: Model, samples: Sequence[Sample]) -> None:
+    """Refuse a model that would not be trained where the task wants it (harness/fit.py).
+
+    Floors and recorded answers, which never look at images, need no training.
+    """
+    fits = getattr(model, "fits", not getattr(model, "looks", True))
+    if not fits and any("fit" in sample.facts for sample in samples):
+        raise UsageError(
+            f"{task.name} is about a model that is trained on the task's images, and "
+            f"'{model.name}' cannot be: take a dual encoder (transformers: with a CLIP or SigLIP), "
+            "or another variant of the task"
+        )
 
 
 def run(
@@ -268,7 +284,7 @@ def _header(planned: Plan) -> dict[str, Any]:
     described = dict(model.describe())
     return {
         "schema": SCHEMA,
-        "id": f"{task.name}-{model.name}-{now}".replace("/", "-").replace(":", ""),
+        "id": f"{task.name}-{model.name}-{now}-{token_hex(3)}".replace("/", "-").replace(":", ""),
         "status": "running",
         "task": {
             "name": task.name,

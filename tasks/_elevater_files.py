@@ -170,6 +170,20 @@ def read_split(folder: Path, one: DataSet, classes: Sequence[str], split: str) -
     return [_picture(one, split, each) for each in found]
 
 
+def relevance_of(each: Loaded) -> dict[tuple[int, ...], tuple[float, ...]]:
+    """Return the gold score of every class by an image's labels.
+
+    Empty where the target's name is enough: images have one class, and no two classes share a name.
+    """
+    classes = each.words.classes
+    if not each.one.multilabel and len(set(classes)) == len(classes):
+        return {}
+    return {
+        labels: tuple(float(place in labels) for place in range(len(classes)))
+        for labels in {picture.labels for picture in each.test}
+    }
+
+
 def coverage(one: DataSet, pictures: Sequence[Picture], split: str) -> str:
     """Say what is missing of a published split; "" where nothing is."""
     if len(pictures) == one.count(split):

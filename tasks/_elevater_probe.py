@@ -33,6 +33,8 @@ class Shots:
 
     count: int
     from_text: bool
+    tower: bool = False
+    """Whether the image side is trained too (tasks/_elevater_finetune.py)."""
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -41,12 +43,45 @@ class Shots:
 
 
 def shots_of(variant: str) -> Shots | None:
-    """Return the setting that a variant like lp-5 or lp-full-random names; None for others."""
+    """Return the setting that a variant like lp-5 or ft-full-random names; None for others."""
     kind, _, rest = variant.partition("-")
-    if kind != "lp":
+    if kind not in ("lp", "ft"):
         return None
     count, _, head = rest.partition("-")
-    return Shots(0 if count == "full" else int(count), head != "random")
+    return Shots(0 if count == "full" else int(count), head != "random", kind == "ft")
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """The training images of a data set under a few-shot setting."""
+
+    pictures: list[Picture]
+    drawn: list[Sequence[int]]
+    """Positions of each seed's subset, in the order in which they were drawn."""
+    searched: Sequence[int]
+    """Positions of the subset that is searched on instead; empty where there is none."""
+
+
+def training_of(each: Loaded, shots: Shots) -> Training:
+    """Read the training images of a data set and draw its subsets.
+
+    Raises DataError when there is nothing to train on.
+    """
+    one = each.one
+    train = read_split(each.folder, one, each.words.classes, "train")
+    if not train:
+        raise DataError(
+            f"{each.folder}: no training images of {one.name}, which a probe and fine-tuning need. "
+            "Expected train.txt or train.json of the toolkit, MNIST's train files, parquet files "
+            "of the train split, or pictures in train/<class>/"
+        )
+    labels = [picture.labels for picture in train]
+    drawn: list[Sequence[int]] = [
+        few(labels, one.classes, shots.count, seed) if shots.count else range(len(train))
+        for seed in shots.seeds
+    ]
+    searched = few(labels, one.classes, SEARCHED[one.name], 0) if _searches(one, shots) else []
+    return Training(train, drawn, searched)
 
 
 def samples_of(each: Loaded, shots: Shots) -> tuple[list[Sample], str]:
@@ -54,30 +89,17 @@ def samples_of(each: Loaded, shots: Shots) -> tuple[list[Sample], str]:
 
     Raises DataError when there is nothing to train on.
     """
-    one, classes = each.one, each.words.classes
-    train = read_split(each.folder, one, classes, "train")
-    if not train:
-        raise DataError(
-            f"{each.folder}: no training images of {one.name}, which a probe needs. Expected "
-            "train.txt or train.json of the toolkit, MNIST's train files, parquet files of the "
-            "train split, or pictures in train/<class>/"
-        )
-    labels = [picture.labels for picture in train]
-    drawn = [
-        few(labels, one.classes, shots.count, seed) if shots.count else range(len(train))
-        for seed in shots.seeds
-    ]
-    searched = few(labels, one.classes, SEARCHED[one.name], 0) if _searches(one, shots) else []
-    ranks = [{at: rank for rank, at in enumerate(subset)} for subset in (*drawn, searched)]
+    found = training_of(each, shots)
+    subsets = (*found.drawn, found.searched)
+    ranks = [{at: rank for rank, at in enumerate(subset)} for subset in subsets]
     texts = _texts(each) if shots.from_text else []
     used = [
         _sample(each, picture, "train", {"ranks": [rank.get(at) for rank in ranks]})
-        for at, picture in enumerate(train)
+        for at, picture in enumerate(found.pictures)
         if any(at in rank for rank in ranks)
     ]
-    return [*texts, *used, *(_sample(each, p, "test", {}) for p in each.test)], coverage(
-        one, train, "train"
-    )
+    tests = [_sample(each, picture, "test", {}) for picture in each.test]
+    return [*texts, *used, *tests], coverage(each.one, found.pictures, "train")
 
 
 def _searches(one: DataSet, shots: Shots) -> bool:
@@ -99,17 +121,22 @@ def _texts(each: Loaded) -> list[Sample]:
 
 
 def _sample(each: Loaded, picture: Picture, part: str, stats: Mapping[str, Any]) -> Sample:
-    one, labels = each.one, list(picture.labels)
-    gold: dict[str, Any] = {"classes": labels}
-    if one.metric in ("mean_per_class", "roc_auc"):
-        gold["class"] = labels[0]
+    one = each.one
     return Sample(
         id=f"{one.name}/train/{picture.name}" if part == "train" else f"{one.name}/{picture.name}",
         prompt=(picture.image,),
-        target=", ".join(each.words.classes[label] for label in labels),
+        target=", ".join(each.words.classes[label] for label in picture.labels),
         groups={"set": one.name, "part": part},
-        facts={"stats": {**gold, **stats}},
+        facts={"stats": {**gold_of(one, picture.labels), **stats}},
     )
+
+
+def gold_of(one: DataSet, labels: Sequence[int]) -> dict[str, Any]:
+    """Return the statistics of an image that do not depend on an answer."""
+    gold: dict[str, Any] = {"classes": list(labels)}
+    if one.metric in ("mean_per_class", "roc_auc"):
+        gold["class"] = labels[0]
+    return gold
 
 
 def keep(sample: Sample, answer: Answer) -> Score:
@@ -122,7 +149,7 @@ def keep(sample: Sample, answer: Answer) -> Score:
 def metrics_of(
     parts: Sequence[tuple[Metric, DataSet]], shots: Shots, *, mean: str
 ) -> tuple[Metric, ...]:
-    """Return the metrics of a probe: per data set, mean and spread over seeds, and per seed.
+    """Return a setting's metrics: per data set, mean and spread over seeds, and per seed.
 
     Args:
         parts: each data set's zero-shot metric, which names the rule, and the data set.
@@ -137,9 +164,12 @@ def metrics_of(
             found += _over_seeds(f"{first}{mean}", shots, of=names)
         for name, (metric, one) in zip(names, parts, strict=True):
             found += _over_seeds(name, shots)
-            where = {"set": one.name, "part": "test"}
             for seed in shots.seeds:
-                options = {**metric.options, "value": _stat(one, end, seed)}
+                # Fine-tuning answers an image once per seed, a probe has its seeds in one row.
+                where: dict[str, Any] = {"set": one.name}
+                where |= {"seed": seed} if shots.tower else {"part": "test"}
+                value = stat_of(one, end) if shots.tower else f"{stat_of(one, end)}.{seed}"
+                options = {**metric.options, "value": value}
                 found.append(Metric(f"{name}.seed{seed}", metric.kind, where, options=options))
     return tuple(found)
 
@@ -194,25 +224,25 @@ def _of_set(
             taken = scores.argmax(dim=1).tolist()
             for i, row in enumerate(test):
                 right = float(taken[i] in row["stats"]["classes"])
-                said = _said(one, right, scores[i])
-                extras[row["id"]]["stats"][_stat(one, end, seed)] = said
+                said = said_of(one, right, scores[i].tolist())
+                extras[row["id"]]["stats"][f"{stat_of(one, end)}.{seed}"] = said
                 hits[i] += right if end == "best" else 0.0
     for row, count in zip(test, hits, strict=True):
         extras[row["id"]]["score"] = count / len(shots.seeds)
     return extras
 
 
-def _stat(one: DataSet, end: str, seed: int) -> str:
+def stat_of(one: DataSet, end: str) -> str:
     """Return what a statistic is called; numbers and lists must not share a column."""
     kind = {"map11": "probabilities", "roc_auc": "positive"}.get(one.metric, "right")
-    return f"{kind}.{end}.{seed}"
+    return f"{kind}.{end}"
 
 
-def _said(one: DataSet, right: float, scores: Any) -> Any:
+def said_of(one: DataSet, right: float, scores: Sequence[float]) -> Any:
     """Return what the data set's metric reads of one image."""
     if one.metric == "map11":
-        return scores.tolist()
-    return float(scores[1]) if one.metric == "roc_auc" else right
+        return list(scores)
+    return scores[1] if one.metric == "roc_auc" else right
 
 
 def _subset(train: Sequence[Row], at: int) -> list[Row]:

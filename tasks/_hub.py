@@ -166,7 +166,9 @@ def fetch(address: str, *, config: str | None = None) -> Path:
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
     except ImportError as error:
-        raise MissingExtra("huggingface_hub", address, "In the checkout: pip install -e '.[hub]'") from error
+        raise MissingExtra(
+            "huggingface_hub", address, "In the checkout: pip install -e '.[hub]'"
+        ) from error
     name, _, revision = address.removeprefix("hf:").partition("@")
     patterns = [f"{config}/*"] if config else ["*.parquet", "**/*.parquet"]
     try:

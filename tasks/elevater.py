@@ -1,4 +1,4 @@
-"""ELEVATER: 20 image-classification data sets, zero-shot or by a linear probe; ImageNet-1K beside.
+"""ELEVATER: 20 image-classification data sets: zero-shot, linear probe, fine-tuning; ImageNet too.
 
 Li et al. 2022 (arXiv 2204.08790), github Computer-Vision-in-the-Wild/Elevater_Toolkit_IC. The
 headline is the plain mean of the 20 data sets' own metrics (15 accuracies, 3 means per class, one
@@ -6,9 +6,11 @@ ROC-AUC, one 11-point mAP).
 
     sightline run --task elevater --model transformers:PATH --data FOLDER
     sightline run --task elevater/lp-5 --model transformers:PATH --data FOLDER
+    sightline run --task elevater/ft-5 --model transformers:PATH --data FOLDER
 
 Zero-shot: a model ranks the class names. A dual encoder makes each class's vector of all prompts
-of the data set's templates; other rankers read the bare names. Probes: tasks/_elevater_probe.py.
+of the data set's templates; other rankers read the bare names. Probes: tasks/_elevater_probe.py,
+fine-tuning: tasks/_elevater_finetune.py.
 """
 
 from collections.abc import Sequence
@@ -19,7 +21,8 @@ from harness import fingerprint
 from harness.types import Answer, Metric, Sample, Score, Source, Task
 from judges.classification import softmax, taken
 from tasks._data import data_folder, unique
-from tasks._elevater_files import Loaded, coverage, load
+from tasks._elevater_files import Loaded, coverage, load, relevance_of
+from tasks._elevater_finetune import rows_of, score_ends
 from tasks._elevater_probe import Shots, derive, keep, metrics_of, samples_of, shots_of
 from tasks._elevater_sets import ALL, TWENTY, DataSet
 
@@ -53,7 +56,16 @@ VARIANTS = {
     "lp-20-random": "linear probe, 20 images per class; the head starts at random",
     "lp-50-random": "linear probe, 50 images per class; the head starts at random",
     "lp-full-random": "linear probe on all training images; the head starts at random",
+    "ft-5": "fine-tuning of the image side, 5 images per class, three seeds; the head as in lp-5",
+    "ft-20": "fine-tuning of the image side, 20 images per class, three seeds",
+    "ft-50": "fine-tuning of the image side, 50 images per class, three seeds",
+    "ft-full": "fine-tuning of the image side on all training images",
+    "ft-5-random": "fine-tuning of the image side, 5 images per class; the head starts at random",
+    "ft-20-random": "fine-tuning of the image side, 20 images per class; the head starts at random",
+    "ft-50-random": "fine-tuning of the image side, 50 images per class; the head starts at random",
+    "ft-full-random": "fine-tuning on all training images; the head starts at random",
 }
+LEAK = "the epoch is chosen on the test images, as published; last.* is without that leak"
 SCALE = 100.0
 """What the toolkit multiplies cosines with; it matters to ROC-AUC and mAP, which see a softmax."""
 _KINDS = {
@@ -74,7 +86,8 @@ def make(variant: str = "", data: str | None = None) -> Task:
     wanted = list(TWENTY.values()) if shots or not variant else [ALL[variant]]
     found, files = load(root, wanted)
     if shots:
-        return _probe(variant, root, shots, found, files)
+        trained = _finetune if shots.tower else _probe
+        return trained(variant, root, shots, found, files)
     complete = [each.one.name for each in found if len(each.test) == each.one.test]
     samples = [sample for each in found for sample in _samples(each)]
     unique((sample.id for sample in samples), f"elevater in {root}")
@@ -104,9 +117,8 @@ def _probe(
     samples = [sample for some, _ in encoded for sample in some]
     unique((sample.id for sample in samples), f"elevater in {root}")
     sets = [each.one for each in found]
-    whole = len(found) == len(TWENTY) and not any(_notes(found)) and not any(n for _, n in encoded)
-    mean = "" if len(found) == 1 else "mean20" if whole else f"mean_of_{len(found)}"
-    metrics = metrics_of([(_metric(one), one) for one in sets], shots, mean=mean)
+    notes = [*_notes(found), *(note for _, note in encoded if note)]
+    metrics = _trained_metrics(found, shots, whole=not notes)
     return Task(
         name=f"elevater/{variant}",
         version="1",
@@ -119,12 +131,39 @@ def _probe(
         ask="encode",
         derive=partial(derive, sets, shots),
         ceiling=None,
-        notes=(
-            "the epoch is chosen on the test images, as published; last.* is without that leak",
-            *_notes(found),
-            *(note for _, note in encoded if note),
-        ),
+        notes=(LEAK, *notes),
     )
+
+
+def _finetune(
+    variant: str, root: Path, shots: Shots, found: list[Loaded], files: dict[str, str]
+) -> Task:
+    trained = [rows_of(each, shots) for each in found]
+    samples = [sample for some in trained for sample in some.samples]
+    unique((sample.id for sample in samples), f"elevater in {root}")
+    notes = [*_notes(found), *(some.note for some in trained if some.note)]
+    metrics = _trained_metrics(found, shots, whole=not notes)
+    images = fingerprint.digest([some.digest for some in trained])
+    return Task(
+        name=f"elevater/{variant}",
+        version="1",
+        source=Source(str(root), "", "train+test", "", files),
+        samples=lambda: samples,
+        score=score_ends,
+        scorer=f"elevater/finetune@1+prompts.{_digest(found)}+train.{images}",
+        metrics=metrics,
+        headline=metrics[0].name,
+        ask="rank",
+        chance=_chance(found),
+        notes=(LEAK, *notes),
+    )
+
+
+def _trained_metrics(found: list[Loaded], shots: Shots, *, whole: bool) -> tuple[Metric, ...]:
+    """Return metrics over seeds; `whole`: nothing is missing of the data sets found."""
+    mean = "mean20" if whole and len(found) == len(TWENTY) else f"mean_of_{len(found)}"
+    parts = [(_metric(each.one), each.one) for each in found]
+    return metrics_of(parts, shots, mean=mean if len(found) > 1 else "")
 
 
 def _samples(each: Loaded) -> list[Sample]:
@@ -133,12 +172,7 @@ def _samples(each: Loaded) -> list[Sample]:
         name: tuple(template.replace("{}", name) for template in each.words.templates)
         for name in classes
     }
-    # A target by its name would not do where an image has several classes or two share a name.
-    by_place = one.multilabel or len(set(classes)) < len(classes)
-    relevance = {
-        labels: tuple(float(place in labels) for place in range(len(classes)))
-        for labels in ({picture.labels for picture in each.test} if by_place else ())
-    }
+    relevance = relevance_of(each)
     return [
         Sample(
             id=f"{one.name}/{picture.name}",

@@ -29,8 +29,13 @@ def write(folder: Path) -> dict[str, Path]:
         write_set(few / name, ALL[name], splits, pictures)
     for place in (every, few):
         write_names(place)
-    probes = {f"lp-{shots}{head}": few for shots in (5, 20, 50, "full") for head in ("", "-random")}
-    return {"": every, **probes}
+    trained = {
+        f"{kind}-{shots}{head}": few
+        for kind in ("lp", "ft")
+        for shots in (5, 20, 50, "full")
+        for head in ("", "-random")
+    }
+    return {"": every, **trained}
 
 
 def write_names(folder: Path) -> None:

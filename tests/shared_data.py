@@ -9,7 +9,7 @@ _DEFAULT = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
 
 
 def shared(name: str) -> Path:
-    """Return the folder or file `name` of the shared data, or skip the test saying what is missing."""
+    """Return the folder or file `name` of the shared data, or skip saying what is missing."""
     root = Path(os.environ.get("SIGHTLINE_SHARED", _DEFAULT))
     path = root / name
     if not path.exists():

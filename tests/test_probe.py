@@ -56,7 +56,7 @@ def test_training_side_by_side_is_pytorchs_sgd_one_by_one(multilabel):
     if multilabel:
         labels = [[place, (place + 1) % 4] if place else [0] for (place,) in labels]
     pairs = [(0.1, 1e-3), (0.01, 1.0), (0.3, 0.0)]
-    start = rules._start(None, 4, 8)
+    start = rules.head_start(None, 4, 8)
     metric = "map11" if multilabel else "accuracy"
     *_, heads = rules._epochs((features, labels), start, pairs, metric, ELEVATER, 3)
     gold = torch.zeros(150, 4)
@@ -82,7 +82,7 @@ def test_training_side_by_side_is_pytorchs_sgd_one_by_one(multilabel):
 
 
 def test_a_random_head_starts_like_pytorchs():
-    weights, biases = rules._start(None, 50, 64)
+    weights, biases = rules.head_start(None, 50, 64)
     bound = 1 / math.sqrt(64)
     for values in (weights, biases):
         assert values.abs().max() <= bound and values.abs().mean() == pytest.approx(
@@ -90,13 +90,13 @@ def test_a_random_head_starts_like_pytorchs():
         )
     layer = torch.nn.Linear(64, 50)
     assert layer.weight.abs().max() <= bound  # the same range
-    assert torch.equal(rules._start(None, 50, 64)[0], weights)
+    assert torch.equal(rules.head_start(None, 50, 64)[0], weights)
 
 
 def test_a_batch_of_one_is_passed_over():
     features, labels = cloud(65, 2)
     for heads in rules._epochs(
-        (features, labels), rules._start(None, 2, 8), [(0.1, 0)], "accuracy", ELEVATER, 1
+        (features, labels), rules.head_start(None, 2, 8), [(0.1, 0)], "accuracy", ELEVATER, 1
     ):
         assert heads.weights.isfinite().all()
 
@@ -139,6 +139,25 @@ def test_training_that_goes_to_infinity_scores_nothing():
     hopeless = Protocol(rates=(1e30,), decays=(1e6,), stride=1, spans=(), epochs=2, final_epochs=3)
     fitted = probe(train, test, "accuracy", classes=3, protocol=hopeless)
     assert (fitted.rate, fitted.decay) == (0.0, 0.0)  # the toolkit then leaves the head as it is
+
+
+def test_training_that_ends_in_infinity_has_no_opinion_at_the_end():
+    class Epoch:
+        def __init__(self, number):
+            self.number = number
+
+        def probabilities(self, inputs, candidate):
+            said = torch.tensor([[0.1, 0.9]] * len(inputs))
+            return said if self.number < 2 else said / 0 - said / 0
+
+    def learn(part, pairs, epochs):
+        return map(Epoch, range(3))
+
+    part = [None] * 4, [[1], [1], [0], [1]]
+    fitted = rules.tune(learn, part, part, "accuracy", classes=2, protocol=QUICK)
+    assert fitted.best_epoch == 1 and torch.equal(fitted.best, torch.tensor([[0.1, 0.9]] * 4))
+    assert torch.equal(fitted.last, torch.tensor([[0.5, 0.5]] * 4))
+    assert (fitted.rate, fitted.decay) == (QUICK.rates[0], QUICK.decays[0])
 
 
 def test_threads_are_given_back():

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from harness.check import check_task
-from harness.fingerprint import item
 from harness.find import entries, make_task
+from harness.fingerprint import item
 from harness.types import Ask, Image
 
 HERE = Path(__file__).resolve().parent

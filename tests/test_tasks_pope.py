@@ -73,7 +73,7 @@ def test_both_published_versions_are_recognised_and_never_mixed(tmp_path):
         make_task("pope", str(mixed))
     lines = (old / "coco_pope_random.json").read_text().splitlines(keepends=True)
     (mixed / "coco_pope_random.json").write_text("".join(lines[:2500]))
-    with pytest.raises(DataError, match="2,500 questions.*unknown"):
+    with pytest.raises(DataError, match=r"2,500 questions.*unknown"):
         make_task("pope", str(mixed))
     (mixed / "coco_pope_random.json").write_text("".join(lines)[:-20])
     with pytest.raises(DataError, match="line 2910: not JSON"):
@@ -164,9 +164,16 @@ def hub_rows(data):
             name = row["image"].removesuffix(".jpg")
             image = {"bytes": (data / "images" / row["image"]).read_bytes(), "path": None}
             rows.append(
-                {"id": str(len(rows)), "question_id": str(row["question_id"]), "question": row["text"],
-                 "answer": row["label"], "image_source": name, "image": image, "category": split}
-            )  # fmt: skip
+                {
+                    "id": str(len(rows)),
+                    "question_id": str(row["question_id"]),
+                    "question": row["text"],
+                    "answer": row["label"],
+                    "image_source": name,
+                    "image": image,
+                    "category": split,
+                }
+            )
     return rows
 
 

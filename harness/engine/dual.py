@@ -34,6 +34,8 @@ Waiting = tuple[int, torch.Tensor, tuple[str, ...]]
 class DualEncoder:
     """A model with one tower for images and one for texts."""
 
+    fits = True  # a copy of its image side can be trained
+
     def __init__(self, address: str, settings: Settings) -> None:
         """Remember the checkpoint (a directory or a hub name); the first answer loads it."""
         self.name = f"transformers:{address}"
@@ -43,14 +45,19 @@ class DualEncoder:
     def describe(self) -> Mapping[str, Any]:
         """Return what identifies the model; after the first answer also how it was run."""
         facts = self._towers.facts() if self._towers else {}
-        return identity("dual", self._address, self._settings) | facts
+        found = identity("dual", self._address, self._settings)
+        if self._settings.fit_grid != "full":  # the protocol's own leaves the model what it is
+            found["options"]["fit_grid"] = self._settings.fit_grid
+        return found | facts
 
     def answer(self, samples: Sequence[Sample], ask: Ask, decoding: Decoding) -> Iterator[Reply]:
         """Rank the choices of each sample, or return features; see `harness.types.Model`.
 
         `rank`: the sample has exactly one image; the text of a choice is `texts_of`, or there are
-        several (`Ensembles`). `encode`: the projected image features, not normalised, or those of
-        the prompt's text where the prompt has no image. Raises UsageError for `generate`.
+        several (`Ensembles`). Samples with `facts["fit"]` (harness/fit.py) are answered by a copy
+        that is trained for them (harness/engine/finetune.py). `encode`: the projected image
+        features, not normalised, or those of the prompt's text where the prompt has no image.
+        Raises UsageError for `generate`.
         """
         if ask == "generate":
             raise UsageError(
@@ -63,6 +70,10 @@ class DualEncoder:
         towers = self.towers()
         if ask == "encode":
             yield from encode(samples, towers.images, towers.texts)
+        elif any("fit" in sample.facts for sample in samples):
+            from harness.engine.finetune import answers
+
+            yield from answers(samples, towers, self._settings)
         else:
             yield from rank_by_cosine(
                 samples, towers.images, towers.texts, towers.scale, towers.bias
@@ -154,10 +165,10 @@ class Towers:
             )
 
     def _image_features(self, pixels: Pixels) -> torch.Tensor:
-        return _projected(self.model.get_image_features(**moved(pixels, self.model)))
+        return projected(self.model.get_image_features(**moved(pixels, self.model))).cpu()
 
     def _text_features(self, tokens: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        return _projected(self.model.get_text_features(**tokens))
+        return projected(self.model.get_text_features(**tokens)).cpu()
 
 
 def by_image(samples: Sequence[Sample]) -> tuple[dict[Image, list[int]], list[Reply]]:
@@ -330,7 +341,7 @@ def _features(row: torch.Tensor) -> Answer | Failure:
     return Answer(features=tuple(row.tolist()))
 
 
-def _projected(output: Any) -> torch.Tensor:
-    """Return projected features (n, d) in float32 on the CPU, however transformers wraps them."""
+def projected(output: Any) -> torch.Tensor:
+    """Return projected features (n, d) in float32, however transformers wraps them."""
     features = output if isinstance(output, torch.Tensor) else output.pooler_output
-    return features.float().cpu()
+    return features.float()

@@ -52,6 +52,8 @@ class Settings:
     chat: bool | str = "auto"
     """Use the chat template: auto (when there is one), True or False."""
     compile: bool = False
+    fit_grid: str = "full"
+    """What fine-tuning searches: full, as the task says, or small; see `harness.fit.searching`."""
 
 
 def device_of(settings: Settings) -> torch.device:

@@ -151,9 +151,9 @@ class Ensembles:
             return Failure(f"the task gives no prompt for the choice {missing!r}")
         if "scale" in sample.facts:
             scale, bias = sample.facts["scale"], 0.0
-        return scored(features, self._vectors(prompts, sample.choices), scale, bias)
+        return scored(features, self.vectors(prompts, sample.choices), scale, bias)
 
-    def _vectors(self, prompts: Prompts, choices: tuple[str, ...]) -> torch.Tensor:
+    def vectors(self, prompts: Prompts, choices: tuple[str, ...]) -> torch.Tensor:
         """Return one row (d) per choice. The mapping is kept, so that its id stays its own."""
         key = id(prompts), choices
         if key not in self._made:

@@ -23,6 +23,7 @@ class Blind:
     """A model that is shown the prompt without its images and boxes."""
 
     looks = False
+    fits = False  # a model trained on pictures is not blind
 
     def __init__(self, model: Model) -> None:
         """Wrap `model`."""

@@ -47,6 +47,7 @@ def make(
     attention: str | None = None,
     chat: bool | str = "auto",
     compile: bool | str = False,
+    fit_grid: str = "full",
 ) -> Model:
     """Make the model at `address`: a checkpoint directory, a hub name or a .gguf file.
 
@@ -67,6 +68,8 @@ def make(
         attention: transformers' attention implementation; the default is sdpa.
         chat: auto (a chat template where there is one), true or false.
         compile: Compile feed-forward blocks and norms with torch.compile.
+        fit_grid: Dual encoders: rates and decays that fine-tuning tries, full (the protocol's) or
+            small (12 candidates).
 
     Raises:
         UsageError: An option is wrong, or the architecture is none of these.
@@ -74,6 +77,7 @@ def make(
         MissingExtra: An option needs a package that is not installed.
     """
     from harness.engine.load import DTYPES, Settings, read_config
+    from harness.fit import GRIDS
 
     settings = Settings(
         dtype=_one_of("dtype", dtype, ("auto", *DTYPES)),
@@ -90,6 +94,7 @@ def make(
         attention=attention,
         chat=chat if chat == "auto" else _flag("chat", chat),
         compile=_flag("compile", compile),
+        fit_grid=_one_of("fit_grid", fit_grid, GRIDS),
     )
     if not address:
         raise UsageError("transformers: needs an address, such as transformers:path/to/checkpoint")
@@ -158,8 +163,9 @@ class Decoder:
         from harness.engine.identity import fingerprint, of_processor
 
         asked = asdict(self.settings)
-        for name in ("workers", "batch", "batch_tokens", "revision", "adapter", "engine"):
-            del asked[name]  # said elsewhere, or only about speed
+        elsewhere = ("workers", "batch", "batch_tokens", "revision", "adapter", "engine")
+        for name in (*elsewhere, "fit_grid"):
+            del asked[name]  # said elsewhere, or only about speed, or not about decoders
         if self.kind != "gguf":
             self._read()  # a llama.cpp file has its tokenizer inside
         reader = self._reader
