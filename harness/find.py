@@ -13,6 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from harness.collect import seldom
 from harness.errors import UsageError, unknown
 from harness.types import Model, Task
 
@@ -43,7 +44,8 @@ def make_task(name: str, data: str | None = None) -> Task:
     module = _module("task", stem)
     if variant and variant not in module.VARIANTS:
         raise unknown(f"variant of {stem}", variant, module.VARIANTS)
-    task: Task = module.make(variant=variant, data=data)
+    with seldom():
+        task: Task = module.make(variant=variant, data=data)
     return task
 
 

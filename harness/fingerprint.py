@@ -16,9 +16,12 @@ from harness.types import Image, Rubric, Sample, Task
 _LENGTH = 16  # hex digits; 64 bits are plenty for telling the items of a benchmark apart
 
 
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=str).encode
+
+
 def digest(value: Any, length: int = _LENGTH) -> str:
     """Return the hash of any JSON-like value, independent of the order of its keys."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
+    text = _encode(value)
     return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:length]
 
 

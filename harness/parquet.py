@@ -64,7 +64,8 @@ def _table(batch: list[dict[str, Any]], schema: Any) -> Any:
 
     columns = []
     for field in schema:
-        values = [row.get(field.name) for row in batch]
+        name = field.name
+        values = [row.get(name) for row in batch]
         try:
             columns.append(pa.array(values, field.type))
         except UnicodeEncodeError:  # half a surrogate: JSON keeps it, parquet cannot hold it

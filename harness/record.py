@@ -32,6 +32,7 @@ DONE = ("scored", "unparsed")
 asked again."""
 
 Row = dict[str, Any]
+_encode = json.JSONEncoder(separators=(",", ":")).encode  # made once: `dumps` makes one per row
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ def append(file: int, size: int, row: Row, folder: Path) -> int:
 
     Raises RunStopped when the disk is full; the file then ends with the line before.
     """
-    line = json.dumps(row, separators=(",", ":")).encode("ascii") + b"\n"
+    line = _encode(row).encode("ascii") + b"\n"
     try:
         written = os.write(file, line)
         if written < len(line):  # a full disk takes a part first; the next write says why

@@ -19,6 +19,7 @@ from secrets import token_hex
 from typing import Any, Protocol
 
 from harness import environment, fingerprint
+from harness.collect import seldom
 from harness.errors import DataError, RunStopped, SightlineError, UsageError
 from harness.record import SCHEMA, Record, Row, Writer, read, read_rows
 from harness.stats import COUNTED
@@ -67,7 +68,8 @@ def plan(
     """Read and check the samples. Raises DataError for no samples or an id that comes twice."""
     if limit is not None and limit < 1:
         raise UsageError(f"--limit is {limit}; it must be 1 or more")
-    samples = list(task.samples())
+    with seldom():
+        samples = list(task.samples())
     ids = {sample.id for sample in samples}
     if not samples:
         raise DataError(f"{task.name}: no samples in {task.source.address}; the split is empty")
@@ -82,7 +84,8 @@ def plan(
     if hasattr(model, "prepare"):
         model.prepare(chosen)
     task = replace(task, decoding=replace(task.decoding, seed=seed))
-    items = [fingerprint.item(sample) for sample in chosen]
+    with seldom():
+        items = [fingerprint.item(sample) for sample in chosen]
     return Plan(task, model, address or model.name, options or {}, limit, seed, chosen, items)
 
 
@@ -360,7 +363,8 @@ def summarise(
     if not stopped:
         groups = dict.fromkeys(name for sample in samples for name in sample.groups)
         rows = parquet.write(folder, rows, groups)
-    metrics = estimate_all(rows, task.metrics)
+    with seldom():
+        metrics = estimate_all(rows, task.metrics)
     complete = counts["scored"] + counts["unparsed"] == len(samples)
     return {
         "status": "stopped" if stopped else "complete" if complete else "incomplete",

@@ -10,7 +10,8 @@ candidate's points relative to the reference's, a ratio of means that may exceed
         --judge openai:gpt-4-0314
 
 The bare name leaves unreadable verdicts unjudged and rounds once, at the end; `official` keeps the
-script's [-1, -1] in the means and its early rounding, as published numbers did. Files: tasks/_llava_bench_files.py, judging: harness/judging.py.
+script's [-1, -1] in the means and its early rounding, as published numbers did. Files:
+tasks/_llava_bench_files.py, judging: harness/judging.py.
 """
 
 from collections.abc import Callable
