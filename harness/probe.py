@@ -9,7 +9,7 @@ then the layer is trained anew on all of them.
 Features stay as they are, so all candidates of the search see the same batches and are trained side
 by side. What is held out, searched and chosen is `tune`, which fine-tuning uses as well
 (harness/engine/finetune.py). Nothing here reads a record or a file. Imports the standard library
-and numbers of harness/metrics_classification; torch and numpy inside the functions.
+and numbers of harness/metrics/classification; torch and numpy inside the functions.
 """
 
 import math
@@ -20,7 +20,7 @@ from random import Random
 from typing import Any
 from typing import Protocol as Interface
 
-from harness import metrics_classification
+from harness.metrics import classification
 
 Labels = Sequence[Sequence[int]]
 """The positions of each image's classes; exactly one, except in multi-label sets."""
@@ -282,14 +282,14 @@ def measure_of(metric: str) -> Callable[[Labels, Any], float]:
 
     def measure(labels: Labels, scores: Any) -> float:
         if metric == "map11":
-            gold = metrics_classification.one_hot(labels, scores.shape[1])
-            return metrics_classification.map11(gold, scores)
+            gold = classification.one_hot(labels, scores.shape[1])
+            return classification.map11(gold, scores)
         gold = np.array([places[0] for places in labels], np.float64)
         if metric == "roc_auc":
-            return metrics_classification.roc_auc(gold, scores[:, 1])
+            return classification.roc_auc(gold, scores[:, 1])
         right = (scores.argmax(axis=1) == gold).astype(np.float64)
         if metric == "mean_per_class":
-            return metrics_classification.balanced_accuracy(gold, right)
+            return classification.balanced_accuracy(gold, right)
         return float(right.mean()) if len(right) else math.nan
 
     return measure
@@ -366,7 +366,7 @@ def _epochs(
     weights, biases = (x.expand(many, *x.shape).clone() for x in start)
     speeds = torch.zeros_like(weights), torch.zeros_like(biases)
     rates, decays = (torch.tensor(column) for column in zip(*pairs, strict=True))
-    gold = torch.from_numpy(metrics_classification.one_hot(labels, classes)).float()
+    gold = torch.from_numpy(classification.one_hot(labels, classes)).float()
     normal = torch.nn.BatchNorm1d(size, affine=False)
     order = torch.Generator().manual_seed(0)
     for _ in range(epochs):

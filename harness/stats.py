@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from harness import metrics_captions, metrics_classification, metrics_judged
 from harness.errors import DataError, unknown
-from harness.metrics_grouped import all_right, rows_key, sum_of
-from harness.metrics_joint import both
-from harness.metrics_ranking import macro_mean
+from harness.metrics import captions, classification, judged
+from harness.metrics.grouped import all_right, rows_key, sum_of
+from harness.metrics.joint import both
+from harness.metrics.ranking import macro_mean
 from harness.types import Estimate, Metric
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ def sums_of(table: Frame, metric: Metric, known: Mapping[str, Metric]) -> Sums:
         return sum_of([(m.where, sums_of(table, m, known)) for m in named], metric.options)
     if metric.kind == "std_of":
         named = [known[name] for name in metric.options["of"]]
-        return metrics_classification.std_of([sums_of(table, m, known) for m in named])
+        return classification.std_of([sums_of(table, m, known) for m in named])
     if metric.kind not in METRICS:
         raise unknown("kind of metric", metric.kind, [*METRICS, "mean_of", "sum_of", "std_of"])
     mask = _mask(table, metric.where) & table.counted
@@ -188,7 +188,7 @@ def _needs(metrics: Iterable[Metric]) -> tuple[list[str], list[str]]:
         elif metric.kind == "all_right":
             stats |= {metric.options["key"]: None, metric.options["size"]: None}
         elif metric.kind in _CLASSIFICATION:
-            stats |= metrics_classification.needed(metric.options)
+            stats |= classification.needed(metric.options)
         elif metric.kind == "linked_mean":
             stats[metric.options["links"]] = None
         elif metric.kind == "distribution":
@@ -403,9 +403,9 @@ def _mean_of(parts: Sequence[Sums]) -> Sums:
 
 
 _CLASSIFICATION: dict[str, Kind] = {
-    "balanced_accuracy": metrics_classification.balanced_kind,
-    "roc_auc": metrics_classification.auc_kind,
-    "map11": metrics_classification.map11_kind,
+    "balanced_accuracy": classification.balanced_kind,
+    "roc_auc": classification.auc_kind,
+    "map11": classification.map11_kind,
 }
 
 METRICS: dict[str, Kind] = {
@@ -415,9 +415,9 @@ METRICS: dict[str, Kind] = {
     "both": both,
     "all_right": all_right,
     "distribution": _distribution,
-    "judged": metrics_judged.judged,
-    "meteor": metrics_captions.meteor,
-    "bleu": metrics_captions.bleu,
+    "judged": judged.judged,
+    "meteor": captions.meteor,
+    "bleu": captions.bleu,
     **_CLASSIFICATION,
     **{name: _binary(name) for name in _BINARY},
 }

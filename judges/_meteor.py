@@ -5,7 +5,7 @@ waits; here captions are written while earlier answers are read, and the 6 secon
 loads its paraphrase table pass while a model still generates, if `shared` was called by then.
 The process takes about 1.5 GB. It ends with ours, whatever ends ours: its input closes.
 
-Imports the standard library, harness.errors, harness.metrics_captions and judges._java.
+Imports the standard library, harness.errors, harness.metrics.captions and judges._java.
 """
 
 import atexit
@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from typing import IO
 
 from harness.errors import RunStopped
-from harness.metrics_captions import METEOR_LENGTH
+from harness.metrics.captions import METEOR_LENGTH
 from judges import _java
 
 # A fixed young generation that holds the table while it is read; the collector cannot change a

@@ -91,7 +91,7 @@ class Counted:
             yield pairs // size, pairs % size, counts
 
     def bleu(self) -> list[tuple[int, ...]]:
-        """Return per hypothesis the numbers of harness.metrics_captions.BLEU_LENGTH."""
+        """Return per hypothesis the numbers of harness.metrics.captions.BLEU_LENGTH."""
         import numpy as np
 
         lengths = self._lengths[: len(self._asked)]

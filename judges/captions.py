@@ -4,12 +4,12 @@ The numbers are those of pycocoevalcap 1.2 (Chen et al. 2015, arXiv 1504.00325) 
 per item: its tokenizer and its METEOR jar are run as they are (judges/_ptb.py, judges/_meteor.py);
 BLEU, ROUGE-L and CIDEr are computed for all items at once (judges/_ngrams.py) and equal to that
 package's to rounding. Everything is tokenized once. What comes out are statistics per item, of
-which harness/metrics_captions.py and plain means make the corpus numbers.
+which harness/metrics/captions.py and plain means make the corpus numbers.
 
     from judges.captions import score, summary
     summary(score([("a dog runs", ["the dog is running", "a dog"])]))
 
-Needs the extra `captions`. Imports the standard library, harness.metrics_captions and the two
+Needs the extra `captions`. Imports the standard library, harness.metrics.captions and the two
 runners; numpy inside functions.
 """
 
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.errors import DataError, RunStopped, SightlineError
-from harness.metrics_captions import bleu_of, meteor_of, meteor_terms
+from harness.metrics.captions import bleu_of, meteor_of, meteor_terms
 from judges import _java, _meteor, _ptb
 from judges._ngrams import ORDERS, Counted, rouge
 
@@ -36,9 +36,9 @@ class Scored:
     """One item: statistics that sum to corpus metrics, and scores that are averaged."""
 
     meteor: tuple[int, ...]
-    """harness.metrics_captions.METEOR_LENGTH numbers."""
+    """harness.metrics.captions.METEOR_LENGTH numbers."""
     bleu: tuple[int, ...]
-    """harness.metrics_captions.BLEU_LENGTH numbers."""
+    """harness.metrics.captions.BLEU_LENGTH numbers."""
     rouge: float
     cider: float
     """As the package returns it: 1.0 is what papers print as 100."""

@@ -7,7 +7,7 @@ evaluation, in English; `cn` is the Chinese set. `vanilla` asks each question on
     sightline run --task mmbench --model transformers:PATH --data FOLDER
 
 Answers are read by rules alone (judges/mmbench.py): no GPT model and nothing drawn by lot. Files:
-tasks/_mmbench_files.py; metric: harness/metrics_grouped.py.
+tasks/_mmbench_files.py; metric: harness/metrics/grouped.py.
 """
 
 from collections import Counter

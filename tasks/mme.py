@@ -6,7 +6,7 @@ sub-tasks (2,000), cognition over four (800). The bare name is LLaVA-1.5's proto
 
     sightline run --task mme --model transformers:PATH --data FOLDER
 
-Rules: judges/yes_no.py, metrics: harness/metrics_grouped.py, files: tasks/_mme_files.py.
+Rules: judges/yes_no.py, metrics: harness/metrics/grouped.py, files: tasks/_mme_files.py.
 """
 
 from collections.abc import Callable, Mapping

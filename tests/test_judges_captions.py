@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from shared_data import shared
 
 from harness.errors import DataError, MissingExtra, RunStopped
-from harness.metrics_captions import bleu_of, meteor_of, meteor_terms
+from harness.metrics.captions import bleu_of, meteor_of, meteor_terms
 from harness.stats import estimate, frame
 from harness.types import Metric
 from judges import _java, _meteor, _ptb, captions

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import t as student
 
-from harness import metrics_classification as rules
+from harness.metrics import classification as rules
 from harness.stats import estimate_all
 from harness.types import Metric
 

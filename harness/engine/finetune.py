@@ -26,7 +26,7 @@ from harness.engine.prefetch import ahead
 from harness.engine.texts import Ensembles, only_image
 from harness.errors import DataError, RunStopped
 from harness.fit import Fit, Shown, searching
-from harness.metrics_classification import one_hot
+from harness.metrics.classification import one_hot
 from harness.probe import Fitted, Pair, Part, batches, head_start, tune
 from harness.types import Answer, Failure, Image, Reply, Sample
 
