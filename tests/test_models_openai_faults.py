@@ -316,8 +316,10 @@ def test_closing_early_cancels_what_is_out() -> None:
 
 def test_an_unfinished_generator_that_is_dropped_ends_its_thread() -> None:
     with FakeServer(lambda r: Reply(says("x"), delay=0.01 if r.number < 1 else 30)) as server:
+        before = set(threading.enumerate())
         next(model(server).answer(questions(50), "generate", GREEDY))
         gc.collect()
+        assert set(threading.enumerate()) == before
 
 
 def test_control_c_ends_it_at_once_and_quietly() -> None:
