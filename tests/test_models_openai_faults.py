@@ -324,9 +324,11 @@ def test_an_unfinished_generator_that_is_dropped_ends_its_thread() -> None:
 
 def test_control_c_ends_it_at_once_and_quietly() -> None:
     script = """
-import sys, threading
+import signal, sys, threading
 from harness.find import make_model
 from harness.types import Decoding, Sample
+# a shell may have started the tests in the background, where it has interrupts ignored
+signal.signal(signal.SIGINT, signal.default_int_handler)
 model = make_model("openai:m", {"base_url": sys.argv[1]})
 try:
     samples = [Sample(str(i), (str(i),)) for i in range(90)]
