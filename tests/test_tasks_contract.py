@@ -6,13 +6,14 @@ variant -> data address, with "" for all variants that are not named.
 
 import importlib.util
 from pathlib import Path
+from random import Random
 
 import pytest
 
 from harness.check import check_task
 from harness.find import entries, make_task
 from harness.fingerprint import item
-from harness.types import Ask, Image
+from harness.types import Answer, Ask, Image
 
 HERE = Path(__file__).resolve().parent
 TASKS = [(e.name, variant) for e in entries("task") for variant in ("", *e.variants)]
@@ -60,6 +61,20 @@ def test_samples_are_the_same_each_time_and_well_formed(named):
         for region in sample.regions:
             left, top, right, bottom = region.box
             assert left <= right and top <= bottom
+
+
+def test_a_ranking_is_scored_by_its_order_alone(named):
+    task = make_task(*named)
+    if task.ask != "rank" or task.judge:
+        pytest.skip("asks in another way")
+    draw = Random(0)
+    for sample in list(task.samples())[:200]:
+        scores = [draw.random() for _ in sample.choices]
+        best = scores.index(max(scores))
+        stretched = tuple(3 * score - 7 for score in scores)
+        first = task.score(sample, Answer(scores=tuple(scores), choice=best))
+        second = task.score(sample, Answer(scores=stretched, choice=best))
+        assert (first.value, first.status) == (second.value, second.status)
 
 
 def test_wrong_data_is_said_in_one_line(named, tmp_path):
