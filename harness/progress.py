@@ -88,7 +88,8 @@ class Tally:
 
     def __init__(self) -> None:
         """Start at nothing."""
-        self.total = self.before = self.finished = self.failed = self.unparsed = self.scored = 0
+        self.total = self.before = self.finished = self.scored = 0
+        self.failed = self.missing = self.unparsed = 0
         self.points = 0.0
         self._start = time.monotonic()
         self._first: float | None = None
@@ -103,7 +104,8 @@ class Tally:
         if self._first is None:
             self._first = time.monotonic()
         self.finished += 1
-        self.failed += row["status"] in ("failed", "missing")
+        self.failed += row["status"] == "failed"
+        self.missing += row["status"] == "missing"
         self.unparsed += row["status"] == "unparsed"
         if row["score"] is not None:
             self.scored += 1
@@ -127,6 +129,7 @@ class Tally:
         """Return the running mean score and what went wrong."""
         notes = [f"score {100 * self.points / self.scored:.1f}"] if self.scored else []
         notes += [f"unparsed {self.unparsed:,}"] if self.unparsed else []
+        notes += [f"missing {self.missing:,}"] if self.missing else []
         notes += [f"failed {self.failed:,}"] if self.failed else []
         return ", ".join(notes)
 
