@@ -5,6 +5,7 @@ variant -> data address, with "" for all variants that are not named.
 """
 
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -13,7 +14,7 @@ import pytest
 from harness.check import check_task
 from harness.find import entries, make_task
 from harness.fingerprint import item
-from harness.types import Answer, Ask, Image
+from harness.types import Answer, Ask, Image, Sample
 
 HERE = Path(__file__).resolve().parent
 TASKS = [(e.name, variant) for e in entries("task") for variant in ("", *e.variants)]
@@ -86,3 +87,45 @@ def test_wrong_data_is_said_in_one_line(named, tmp_path):
         with pytest.raises(DataError) as raised:
             make_task(named[0], str(nothing))
         assert str(nothing) in str(raised.value)
+
+
+def shuffled(sample: Sample, order: list[int]) -> Sample:
+    """Move the candidates of a sample, and with them what its facts say of each."""
+
+    def follow(fact):
+        if not isinstance(fact, tuple) or not fact:
+            return fact
+        if isinstance(fact[0], tuple):
+            return tuple(map(follow, fact))
+        return tuple(fact[i] for i in order) if len(fact) == len(order) else fact
+
+    facts = {key: follow(fact) for key, fact in sample.facts.items()}
+    if "gold" in facts:
+        facts["gold"] = order.index(facts["gold"])
+    return replace(
+        sample,
+        choices=tuple(sample.choices[i] for i in order),
+        relevance=tuple(sample.relevance[i] for i in order if sample.relevance),
+        facts=facts,
+    )
+
+
+def test_shuffled_candidates_change_nothing(named):
+    """Scores that stick to the candidates give the same result wherever the candidates stand."""
+    task = make_task(*named)
+    if task.ask != "rank" or task.judge:
+        pytest.skip("asks in another way")
+    samples = list(task.samples())[:200]
+    if 2 * len({tuple(sorted(sample.choices)) for sample in samples}) <= len(samples):
+        pytest.skip("ranks a fixed set of labels, which are columns and not candidates")
+    draw = Random(1)
+    for sample in samples:
+        scores = [draw.random() for _ in sample.choices]
+        order = draw.sample(range(len(scores)), len(scores))
+        moved = shuffled(sample, order)
+        there = [scores[i] for i in order]
+        first, second = (
+            task.score(s, Answer(scores=tuple(x), choice=x.index(max(x))))
+            for s, x in ((sample, scores), (moved, there))
+        )
+        assert (first.value, first.status) == (second.value, second.status)
