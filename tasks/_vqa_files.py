@@ -2,12 +2,13 @@
 
 `Asked` is one question whatever file it came from; `question_task` makes the task of them.
 Official files are large (VQAv2's validation annotations hold two million answers), so every answer
-becomes a shared string while the file is parsed. Imports tasks/_data.py and judges/vqa.py.
+becomes a shared string while the file is parsed. Imports tasks/_data.py, tasks/_hub.py
+and judges/vqa.py.
 """
 
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ from harness.errors import DataError
 from harness.types import Answer, Decoding, Image, Metric, Sample, Score, Source, Task
 from judges.vqa import best, judge
 from tasks._data import expect_counts, read_text, unique
+from tasks._hub import Table, find_tables
 
 SHORT = "\nAnswer the question using a single word or phrase."
 LAVIS = "Question: {} Short answer:"
@@ -178,3 +180,20 @@ def _sample(question: Asked, text: str, target: str) -> Sample:
 def _score(rule: str, sample: Sample, answer: Answer) -> Score:
     value, read = judge(rule, answer.text, sample.facts["people"])
     return Score(value, read or None, "scored" if read else "unparsed")
+
+
+def table_rows(
+    root: Path, split: str
+) -> Iterator[tuple[str, Mapping[str, Any], Callable[[str], Image | None]]] | None:
+    """Yield each row of the Hub tables of a split: where it stands, its fields, its picture.
+
+    The picture is a function of the name that it gets. None where `root` holds no tables.
+    """
+    files = find_tables(root, split=split) if root.is_dir() else []
+    if not files:
+        return None
+    table = Table(files)
+    return (
+        (f"{files[0]}, row {at}", row, partial(table.image, at, "image"))
+        for at, row in table.rows()
+    )

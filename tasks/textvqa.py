@@ -17,7 +17,6 @@ from typing import Any
 from harness.errors import DataError
 from harness.types import Image, Source, Task
 from tasks._data import data_folder, file_sha256, image_finder, read_jsonl
-from tasks._hub import Table, find_tables
 from tasks._vqa_files import (
     SHORT,
     Asked,
@@ -28,6 +27,7 @@ from tasks._vqa_files import (
     published,
     question_task,
     rows_of,
+    table_rows,
 )
 
 VARIANTS = {
@@ -142,14 +142,12 @@ def _line(tokens: Any) -> str:
 
 
 def _tables(root: Path) -> tuple[list[Asked], Source] | None:
-    files = find_tables(root, split="validation") if root.is_dir() else []
-    if not files:
+    rows = table_rows(root, "validation")
+    if rows is None:
         return None
-    table = Table(files)
     asked = []
-    for at, row in table.rows():
-        where = f"{files[0]}, row {at}"
-        picture = table.image(at, "image", f"{field_of(where, row, 'image_id')}.jpg")
+    for where, row, picture_named in rows:
+        picture = picture_named(f"{field_of(where, row, 'image_id')}.jpg")
         text = str(field_of(where, row, "question"))
         asked.append(_asked(where, row, text, picture, _line(row.get("ocr_tokens"))))
     return asked, Source(str(root), "lmms-lab/textvqa", "validation", LICENSE)

@@ -17,7 +17,6 @@ from typing import Any
 from harness.errors import DataError
 from harness.types import Image, Metric, Source, Task
 from tasks._data import data_folder, file_sha256, image_finder
-from tasks._hub import Table, find_tables
 from tasks._vqa_files import (
     SHORT,
     Asked,
@@ -28,6 +27,7 @@ from tasks._vqa_files import (
     published,
     question_task,
     rows_of,
+    table_rows,
 )
 
 VARIANTS = {
@@ -112,14 +112,12 @@ def _asked(
 
 
 def _tables(root: Path) -> tuple[list[Asked], Source] | None:
-    files = find_tables(root, split="val") if root.is_dir() else []
-    if not files:
+    rows = table_rows(root, "val")
+    if rows is None:
         return None
-    table = Table(files)
     asked = []
-    for at, row in table.rows():
-        where = f"{files[0]}, row {at}"
+    for where, row, picture_named in rows:
         name = str(field_of(where, row, "question_id")).removesuffix(".jpg")
-        picture = table.image(at, "image", f"{name}.jpg")
+        picture = picture_named(f"{name}.jpg")
         asked.append(_asked(where, row, picture, name, row.get("category")))
     return asked, Source(str(root), "lmms-lab/VizWiz-VQA", "val", LICENSE)

@@ -17,7 +17,6 @@ from typing import Any
 from harness.errors import DataError
 from harness.types import Metric, Source, Task
 from tasks._data import data_folder, file_sha256, image_finder
-from tasks._hub import Table, find_tables
 from tasks._vqa_files import (
     LAVIS,
     SHORT,
@@ -29,6 +28,7 @@ from tasks._vqa_files import (
     published,
     question_task,
     rows_of,
+    table_rows,
 )
 
 VARIANTS = {
@@ -132,13 +132,11 @@ def _asked(where: str, row: Mapping[str, Any], text: str, picture: Any) -> Asked
 
 
 def _tables(root: Path) -> tuple[list[Asked], Source] | None:
-    files = find_tables(root, split="validation") if root.is_dir() else []
-    if not files:
+    rows = table_rows(root, "validation")
+    if rows is None:
         return None
-    table = Table(files)
     asked = []
-    for at, row in table.rows():
-        where = f"{files[0]}, row {at}"
-        picture = table.image(at, "image", _picture("val2014", field_of(where, row, "image_id")))
+    for where, row, picture_named in rows:
+        picture = picture_named(_picture("val2014", field_of(where, row, "image_id")))
         asked.append(_asked(where, row, str(field_of(where, row, "question")), picture))
     return asked, Source(str(root), "lmms-lab/VQAv2", "validation", LICENSE)
