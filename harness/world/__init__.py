@@ -1,0 +1,1 @@
+"""The scene world: rendered scenes with known contents, written in every benchmark's own format."""

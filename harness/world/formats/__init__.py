@@ -1,0 +1,1 @@
+"""One file per benchmark or training format, found by its name; each has `write(world, folder)`."""
