@@ -1,16 +1,18 @@
-"""Time against score: which runs are beaten by none that is as quick.
+"""What an answer takes against its score: which runs are beaten by none that takes as little.
 
-Time is wall seconds per answer, all of the run counted, so it depends on the machine: where runs
-were made on different ones, the page says so. Replayed answers and floors have no time worth
-drawing. Reads records only.
+Three measures: wall seconds per answer, all of the run counted; tokens per answer, in and out;
+money per thousand answers, where a file of prices was given (reports/prices.py). Time depends on
+the machine: where runs were made on different ones, the page says so. Replayed answers and floors
+take no time worth drawing. Reads records only.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from reports._page_numbers import Scale, scale
+from reports._page_numbers import Scale, scale, short
 from reports._page_read import Run
+from reports.prices import Prices, tokens
 
 WIDTH, HEIGHT = 460.0, 230.0
 _TIMELESS = ("recorded", "random", "constant", "majority", "oracle")
@@ -21,7 +23,7 @@ class Point:
     """A run in the figure; `x` and `y` are its place."""
 
     name: str
-    seconds: float
+    cost: float
     value: float
     x: float
     y: float
@@ -29,33 +31,56 @@ class Point:
     """Ends of the interval, as places."""
     high: float | None
     frontier: bool
+    told: str
+    """Its cost in words."""
 
 
 @dataclass(frozen=True)
 class Figure:
     """Points, the ticks of both axes as (place, text), and what must be known to read it."""
 
+    title: str
+    unit: str
+    best: str
+    """What a filled point is."""
     points: Sequence[Point]
     across: Sequence[tuple[float, str]]
     up: Sequence[tuple[float, str]]
     note: str
 
 
-def figure(runs: Sequence[Run], *, higher: bool) -> Figure | None:
-    """Return the figure of comparable runs; None for fewer than two with a time and a score."""
-    timed = [run for run in runs if _seconds(run) and _value(run) is not None]
-    if len(timed) < 2:
+@dataclass(frozen=True)
+class _Measure:
+    title: str
+    unit: str
+    best: str
+    of: Callable[[Run], float]
+    """0 where it says nothing."""
+    told: Callable[[float], str]
+    note: Callable[[Sequence[Run]], str]
+
+
+def figures(runs: Sequence[Run], *, higher: bool, prices: Prices | None = None) -> list[Figure]:
+    """Return a figure per measure that two or more comparable runs have, beside a score."""
+    measures = [_TIME, _priced(prices) if prices else _TOKENS]
+    found = (_figure(runs, measure, higher=higher) for measure in measures)
+    return [figure for figure in found if figure]
+
+
+def _figure(runs: Sequence[Run], measure: _Measure, *, higher: bool) -> Figure | None:
+    found = [(measure.of(r), _value(r), r) for r in runs]
+    known = [(cost, value, run) for cost, value, run in found if cost and value is not None]
+    if len(known) < 2:
         return None
-    found = [(_seconds(run), _value(run) or 0.0, run) for run in timed]
-    metrics = [run.record.metrics[run.headline] for run in timed]
+    metrics = [run.record.metrics[run.headline] for _, _, run in known]
     rows = scale([m[key] for m in metrics for key in ("value", "low", "high")])
-    low = math.floor(math.log10(min(t for t, _, _ in found)))
-    high = max(math.ceil(math.log10(max(t for t, _, _ in found))), low + 1)
+    low = math.floor(math.log10(min(cost for cost, _, _ in known)))
+    high = max(math.ceil(math.log10(max(cost for cost, _, _ in known))), low + 1)
     if rows is None:
         return None
 
-    def place(seconds: float) -> float:
-        return round(40 + (math.log10(seconds) - low) / (high - low) * (WIDTH - 60), 1)
+    def place(cost: float) -> float:
+        return round(40 + (math.log10(cost) - low) / (high - low) * (WIDTH - 60), 1)
 
     def height(value: float | None) -> float | None:
         return None if value is None else _height(rows, value)
@@ -63,21 +88,22 @@ def figure(runs: Sequence[Run], *, higher: bool) -> Figure | None:
     sign = 1 if higher else -1
     points = [
         Point(
-            run.model, t, v, place(t), _height(rows, v),
+            run.model, cost, value, place(cost), _height(rows, value),
             height(run.record.metrics[run.headline]["low"]),
             height(run.record.metrics[run.headline]["high"]),
-            not any((u <= t and sign * w > sign * v) or (u < t and w == v) for u, w, _ in found),
+            not any(
+                (u <= cost and sign * w > sign * value) or (u < cost and w == value)
+                for u, w, _ in known
+            ),
+            measure.told(cost),
         )
-        for t, v, run in found
+        for cost, value, run in known
     ]  # fmt: skip
     across = [(place(10.0**power), f"{10.0**power:g}") for power in range(low, high + 1)]
-    machines = {_machine(run) for run in timed}
-    note = (
-        f"all on {machines.pop()}" if len(machines) == 1
-        else f"made on {len(machines)} different machines: {'; '.join(sorted(machines))}"
-    )  # fmt: skip
-    points.sort(key=lambda p: (p.seconds, p.name))
-    return Figure(points, across, [(_height(rows, t), rows.label(t)) for t in rows.ticks], note)
+    points.sort(key=lambda p: (p.cost, p.name))
+    up = [(_height(rows, t), rows.label(t)) for t in rows.ticks]
+    note = measure.note([run for _, _, run in known])
+    return Figure(measure.title, measure.unit, measure.best, points, across, up, note)
 
 
 def _height(rows: Scale, value: float) -> float:
@@ -85,11 +111,19 @@ def _height(rows: Scale, value: float) -> float:
     return round(HEIGHT - 30 - share * (HEIGHT - 50), 1)
 
 
+def _asks(run: Run) -> bool:
+    return run.checked.model.partition(":")[0] not in _TIMELESS
+
+
 def _seconds(run: Run) -> float:
-    """Return wall seconds per answer; 0 where that says nothing."""
-    if run.checked.model.partition(":")[0] in _TIMELESS or not run.info.get("seconds"):
+    if not _asks(run) or not run.info.get("seconds"):
         return 0.0
     return float(run.info["seconds"]) / int(run.info["counts"]["total"])
+
+
+def _tokens(run: Run) -> float:
+    counts = tokens(run) if _asks(run) else None
+    return sum(counts) / int(run.info["counts"]["total"]) if counts else 0.0
 
 
 def _value(run: Run) -> float | None:
@@ -98,7 +132,40 @@ def _value(run: Run) -> float | None:
     return value
 
 
+def _machines(runs: Sequence[Run]) -> str:
+    machines = {_machine(run) for run in runs}
+    if len(machines) == 1:
+        return f"Whole run counted, all on {machines.pop()}."
+    told = "; ".join(sorted(machines))
+    return f"Whole run counted, made on {len(machines)} different machines: {told}."
+
+
 def _machine(run: Run) -> str:
     environment = run.info["environment"]
     used = environment.get("accelerators") or ()
     return ", ".join(used) or f"{environment.get('cpu') or 'unknown'} (no accelerator)"
+
+
+def _priced(prices: Prices) -> _Measure:
+    def note(runs: Sequence[Run]) -> str:
+        told = "; ".join(f"{r.model}: {cost.told}" for r in runs if (cost := prices.of(r)))
+        return f"Prices of {prices.name} ({prices.digest}), judging not counted. {told}."
+
+    def of(run: Run) -> float:
+        cost = prices.of(run)
+        return cost.each if cost else 0.0
+
+    return _Measure(
+        "Price against score", f"{prices.currency} per 1,000 answers", "as cheap", of,
+        lambda cost: f"{cost:,.3g} {prices.currency}", note,
+    )  # fmt: skip
+
+
+_TIME = _Measure(
+    "Time against score", "seconds per answer", "as quick", _seconds,
+    lambda cost: f"{short(cost)} s", _machines,
+)  # fmt: skip
+_TOKENS = _Measure(
+    "Tokens against score", "tokens per answer, in and out", "as short", _tokens,
+    lambda cost: f"{cost:,.0f} tokens", lambda runs: "As each model's own tokenizer counts them.",
+)  # fmt: skip

@@ -2,6 +2,7 @@
 
     from leaderboards.query import query, runs
     runs("runs/")                                     # pandas, one line per run
+    runs("s3://team/runs")                            # of a store only run.json is read
     query("select task, model, avg(score) from rows group by all", "runs/")
 
 Two tables: `runs` (one line per run) and `rows` (one line per sample: the columns of rows.parquet
@@ -14,7 +15,7 @@ from typing import Any
 
 from harness.errors import DataError, UsageError
 from harness.record import Record, read
-from reports.comparable import folders_in
+from reports.comparable import places_in
 
 
 def runs(*places: Path | str) -> Any:
@@ -22,9 +23,13 @@ def runs(*places: Path | str) -> Any:
 
     Raises DataError where there is no run folder, or one of another schema.
     """
+    return _table(_records(places or ("runs",), ("run.json",)))
+
+
+def _table(records: list[Record]) -> Any:
     import pandas as pd
 
-    lines = [_line(record) for record in _records(places or ("runs",))]
+    lines = [_line(record) for record in records]
     return pd.DataFrame(lines).sort_values(["started", "run"], ignore_index=True)
 
 
@@ -35,10 +40,10 @@ def query(sql: str, *places: Path | str) -> Any:
     """
     import duckdb
 
-    records = list(_records(places or ("runs",)))
+    records = _records(places or ("runs",), ("run.json", "rows.parquet"))
     connection = duckdb.connect(":memory:")
     try:
-        connection.register("_runs", runs(*(record.folder for record in records)))
+        connection.register("_runs", _table(records))
         connection.execute("create table runs as select * from _runs")
         connection.unregister("_runs")
         _rows(connection, records)
@@ -52,9 +57,11 @@ def query(sql: str, *places: Path | str) -> Any:
         connection.close()
 
 
-def _records(places: tuple[Path | str, ...]) -> list[Record]:
-    folders = {f.resolve(): f for place in places for f in folders_in(place)}
-    return [read(folder) for _, folder in sorted(folders.items())]
+def _records(places: tuple[Path | str, ...], files: tuple[str, ...]) -> list[Record]:
+    """Open the runs at some places; of runs in a store fetch only `files`."""
+    found = [run for place in places for run in places_in(place)]
+    unique = {run.resolve() if isinstance(run, Path) else run: run for run in found}
+    return [read(run, files) for _, run in sorted(unique.items(), key=lambda pair: str(pair[0]))]
 
 
 def _rows(connection: Any, records: list[Record]) -> None:
@@ -87,7 +94,7 @@ def _line(record: Record) -> dict[str, Any]:
     run_id, task, model = _names(record)
     return {
         "run": run_id,
-        "folder": str(record.folder),
+        "folder": record.address or str(record.folder),
         "task": task,
         "model": model,
         "status": run["status"],

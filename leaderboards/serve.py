@@ -7,12 +7,14 @@ it through a name of its own). Standard library besides leaderboards/build.py.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Lock
 
+from harness import store
 from harness.errors import SightlineError, UsageError
-from leaderboards.build import identity, render_runs
+from leaderboards.build import Extras, identity, render_runs
 from reports._page_read import Run, opened
 
 HOST = "127.0.0.1"
@@ -24,10 +26,16 @@ Signature = tuple[tuple[str, int, int], ...]
 class Live:
     """The page of some places, made again when a run folder in them changes."""
 
-    def __init__(self, places: Sequence[Path], baseline: Path | None = None) -> None:
-        """Take run folders and folders of run folders; they may still be empty."""
-        self.places = places
-        self.baseline = baseline
+    def __init__(
+        self,
+        places: Sequence[Path | str],
+        baseline: Path | str | None = None,
+        extras: Extras | None = None,
+    ) -> None:
+        """Take run folders, folders of them and addresses of stores; they may still be empty."""
+        self.places = [store.as_path(place) for place in places]
+        self.baseline = None if baseline is None else store.as_path(baseline)
+        self.extras = extras or Extras()
         self._lock = Lock()
         self._runs: dict[Path, tuple[Signature, Run | str]] = {}
         self._page: tuple[object, str] | None = None
@@ -36,16 +44,25 @@ class Live:
         """Return the page as the folders are now."""
         with self._lock:
             found = {folder: _signature(folder) for folder in self._folders()}
-            key = tuple(sorted(found.items()))
+            key = tuple(sorted(found.items())), self._blessed()
             if self._page is None or self._page[0] != key:
                 self._page = key, self._render(found)
             return self._page[1]
 
+    def _blessed(self) -> Signature:
+        """Return what changes when a baseline is blessed or a waiver is given."""
+        home = self.extras.history
+        paths = [*home.rglob("*.json"), *home.glob("waivers.jsonl")] if home else []
+        stats = ((str(path), path.stat()) for path in sorted(paths))
+        return tuple((name, stat.st_mtime_ns, stat.st_size) for name, stat in stats)
+
     def _folders(self) -> list[Path]:
         places = [*self.places, *([self.baseline] if self.baseline else [])]
-        here = [place for place in places if (place / "run.json").exists()]
-        inside = [path.parent for place in places for path in place.glob("*/run.json")]
-        return sorted({folder.resolve() for folder in [*here, *inside]})
+        local = [place for place in places if isinstance(place, Path)]
+        here = [place for place in local if (place / "run.json").exists()]
+        inside = [path.parent for place in local for path in place.glob("*/run.json")]
+        kept = [store.fetch(address) for place in places for address in store.runs(place)]
+        return sorted({folder.resolve() for folder in [*here, *inside, *kept]})
 
     def _render(self, found: dict[Path, Signature]) -> str:
         for folder, signature in found.items():
@@ -61,9 +78,14 @@ class Live:
                 left_out.append(f"{run.record.folder}: a copy of another folder")
             else:
                 runs[identity(run)] = run
-        base = self._runs.get(self.baseline.resolve()) if self.baseline else None
+        base = self._runs.get(store.local(self.baseline).resolve()) if self.baseline else None
         own = base[1] if base and isinstance(base[1], Run) else None
-        return render_runs(list(runs.values()), own, left_out)
+        shown = list(runs.values())
+        try:
+            return render_runs(shown, own, left_out, self.extras)
+        except SightlineError as error:  # a label or a baseline of what is not there yet
+            less = replace(self.extras, labels=(), history=None)
+            return render_runs(shown, own, [*left_out, str(error)], less)
 
 
 def _signature(folder: Path) -> Signature:

@@ -11,6 +11,7 @@ from typing import Any
 
 from reports._page_numbers import NONE, share, show
 from reports._page_read import Run
+from reports.prices import Prices, tokens
 
 AMBER = 0.01
 """Share of answers beyond which a quality figure is marked."""
@@ -81,7 +82,7 @@ def _word(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def provenance(run: Run) -> list[tuple[str, list[tuple[str, str]]]]:
+def provenance(run: Run, price: Prices | None = None) -> list[tuple[str, list[tuple[str, str]]]]:
     """Return the facts of the card in titled groups; nothing is left out silently."""
     info = run.info
     environment, source, task = info["environment"], info["source"], info["task"]
@@ -101,6 +102,7 @@ def provenance(run: Run) -> list[tuple[str, list[tuple[str, str]]]]:
             ("wall time", f"{show(info.get('seconds'), 1)} s"),
             ("seed", str(info["seed"])),
             ("limit", str(info["limit"] or "none")),
+            *_spent(run, price),
         ]),
         ("model", [
             ("address", info["model"]["address"]),
@@ -133,6 +135,20 @@ def provenance(run: Run) -> list[tuple[str, list[tuple[str, str]]]]:
         ]),
     ]  # fmt: skip
     return [(title, list(facts)) for title, facts in groups if facts]
+
+
+def _spent(run: Run, price: Prices | None) -> list[tuple[str, str]]:
+    """Return the tokens of the run, and its price where prices were given."""
+    counts, found = tokens(run), []
+    if counts is not None:
+        found.append(("tokens", f"{counts[0]:,} in, {counts[1]:,} out"))
+    if price is not None:
+        cost = price.of(run)
+        text = "not known" if cost is None else (
+            f"{cost.total:,.4g} {price.currency} ({cost.told}; {price.name} {price.digest})"
+        )  # fmt: skip
+        found.append(("price", text))
+    return found
 
 
 def _judging(section: Mapping[str, Any] | None) -> Sequence[tuple[str, str]]:

@@ -53,7 +53,7 @@ class Run:
     @property
     def model(self) -> str:
         """The model as people call it: without the folders of a path."""
-        return short(self.checked.model)
+        return comparable.short(self.checked.model)
 
     @property
     def role(self) -> str:
@@ -69,12 +69,6 @@ class Run:
         for (name, _, _), line in sorted(lines.items(), key=lambda pair: pair[0]):
             found.setdefault(name, []).append(line)
         return found
-
-
-def short(address: str) -> str:
-    """Return a model's address without the folders of its path."""
-    kind, colon, rest = address.rpartition(":")
-    return f"{kind}{colon}{rest.rstrip('/').rpartition('/')[2]}"
 
 
 def opened(folder: Path | str) -> Run:

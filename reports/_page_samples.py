@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from typing import Any
 
+from reports import _page_boxes as boxes
+from reports import judge_gap
 from reports._page_read import Run
 from reports._page_shell import block
 from reports.flips import Item
@@ -48,8 +50,11 @@ def gallery(
 ) -> Gallery:
     """Return the answers that fit, in the order in which they come, with these of their groups."""
     result, used = Gallery(), 0
+    gaps = judge_gap.by_row(run)
     for item in found[:MOST]:
         entry = _entry(item, run, base, groups)
+        if (gap := gaps.get(item.row["id"])) is not None:
+            entry["jg"] = gap
         used += len(block(entry)) + 1
         if used > TEXT_BYTES and result.data:
             break
@@ -94,7 +99,7 @@ def _entry(item: Item, run: Run, base: Run | None, groups: Sequence[str]) -> dic
         "q": [part if isinstance(part, str) else part["image"] for part in _texts(prompt)],
         "im": [str(part["image"]) for part in prompt if isinstance(part, Mapping)],
         "t": _cut(str(row["target"])),
-        "a": _side(row, run),
+        "a": _side(row, run, row),
     }
     if row["choices"]:
         more = len(row["choices"]) - _CHOICES
@@ -103,7 +108,7 @@ def _entry(item: Item, run: Run, base: Run | None, groups: Sequence[str]) -> dic
     if row.get("regions"):
         entry["r"] = row["regions"]
     if item.base is not None and base is not None:
-        entry["b"] = _side(item.base, base)
+        entry["b"] = _side(item.base, base, row)
         if entry["a"]["x"] != entry["b"]["x"] and None not in (entry["a"]["x"], entry["b"]["x"]):
             entry["d"] = words_diff(entry["b"]["x"], entry["a"]["x"])
     return entry
@@ -123,7 +128,7 @@ def _cut(text: str) -> str:
     return text if len(text) <= LONG else text[:LONG] + "…"
 
 
-def _side(row: Mapping[str, Any], run: Run) -> dict[str, Any]:
+def _side(row: Mapping[str, Any], run: Run, asked: Mapping[str, Any]) -> dict[str, Any]:
     answer = row["answer"]
     text = None if answer is None else str(answer.get("text") or "")
     if answer is not None and not text and answer.get("choice") is not None and row["choices"]:
@@ -141,13 +146,15 @@ def _side(row: Mapping[str, Any], run: Run) -> dict[str, Any]:
         "e": row["error"] and _cut(str(row["error"])),
         "w": _trace(row, answer),
         "j": [_verdict(line) for line in run.judged.get(row["id"], ())],
+        "bx": boxes.said(row, asked.get("regions") or ()),
     }
     return side | {key: value for key, value in optional.items() if value and value != "end"}
 
 
 def _trace(row: Mapping[str, Any], answer: Mapping[str, Any] | None) -> str:
     """Return what the scorer noted down, and the scores of a ranking."""
-    parts = [f"{name} {_number(value)}" for name, value in row["stats"].items()]
+    stats = {name: value for name, value in row["stats"].items() if name != "boxes"}
+    parts = [f"{name} {_number(value)}" for name, value in stats.items()]
     likely = (answer or {}).get("scores") or ()
     if likely:
         parts.append("scores " + ", ".join(_number(x) for x in likely[:_CHOICES]))
@@ -191,13 +198,12 @@ def _card(entry: Mapping[str, Any], pictures: Mapping[str, Thumbnail]) -> dict[s
     shown = []
     for at, name in enumerate(dict.fromkeys(entry["im"])):
         small = pictures.get(name)
-        boxes = [box for box in entry.get("r", ()) if box["image"] == at]
         shown.append({
             "name": name,
             "uri": small and small.uri,
             "width": small and small.width,
             "height": small and small.height,
-            "boxes": [_box(box) for box in boxes],
+            "boxes": boxes.drawn(entry, at),
         })  # fmt: skip
     sides = {key: _short(entry[key]) if key in entry else None for key in ("a", "b")}
     long = any(side and side["n"] for side in sides.values())
@@ -213,10 +219,3 @@ def _short(side: Mapping[str, Any]) -> dict[str, Any]:
     if text is not None and len(text) > CARD_LONG:
         filled |= {"x": text[:CARD_LONG] + "…", "n": filled["n"] or len(text)}
     return filled
-
-
-def _box(box: Mapping[str, Any]) -> dict[str, Any]:
-    left, top, right, bottom = (round(float(x), 1) for x in box["box"])
-    text = f"({left:g}, {top:g}) to ({right:g}, {bottom:g})"
-    size = {"w": round(right - left, 1), "h": round(bottom - top, 1)}
-    return {"x": left, "y": top, **size, "label": box["label"], "text": text}

@@ -6,6 +6,7 @@ Shared by reports/page.py and leaderboards/build.py. Imports jinja2 when a page 
 """
 
 import json
+import re
 from base64 import b64encode
 from collections.abc import Mapping
 from hashlib import sha256
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from reports import _page_numbers as numbers
+from reports.comparable import short as short_address
 
 HERE = Path(__file__).resolve().parent
 SCHEMA = 1
@@ -33,6 +35,10 @@ def render(template: str, values: Mapping[str, Any], *folders: Path) -> str:
     )
     for name in ("show", "signed", "interval", "p_value", "share", "short"):
         environment.filters[name] = getattr(numbers, name)
+    environment.filters["model"] = short_address
+    environment.filters["dash"] = lambda text: numbers.NONE if text == "-" else minus(text)
+    environment.filters["signs"] = lambda text: re.sub(r"(?<![\w-])-(?=\d)", minus("-"), text)
+    environment.filters["pretty"] = lambda value: json.dumps(value, indent=1)
     environment.filters["json"] = lambda value: Markup(block(value))
     css, js = (_asset(name) for name in ("page.css", "page.js"))
     policy = (
@@ -42,6 +48,11 @@ def render(template: str, values: Mapping[str, Any], *folders: Path) -> str:
     shell = {"css": Markup(css), "js": Markup(js), "policy": Markup(policy), "schema": SCHEMA}
     page = environment.get_template(template).render({**values, **shell})
     return page.encode("utf-8", "backslashreplace").decode("utf-8")  # half surrogates
+
+
+def minus(text: str) -> str:
+    """Return a number's text with the sign that people read."""
+    return text.replace("-", "\N{MINUS SIGN}")
 
 
 def block(value: Any) -> str:

@@ -17,7 +17,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from harness import verdicts
+from harness import store, verdicts
 from harness.errors import DataError
 from harness.record import read, read_lines
 from reports.table import number, printable
@@ -52,7 +52,7 @@ class Source:
 
 def load(address: str) -> Source:
     """Read a source. Raises DataError for anything that is none."""
-    path = Path(address)
+    path = store.local(address)
     if path.is_dir():
         return _verdicts(path / verdicts.FILE)
     if path.suffix == ".csv":

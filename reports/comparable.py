@@ -7,6 +7,7 @@ Reads run folders only.
 """
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,9 +15,10 @@ from math import isclose
 from pathlib import Path
 from typing import Any
 
-from harness import fingerprint
+from harness import fingerprint, store
 from harness.errors import DataError, unknown
 from harness.record import Record, Row, read
+from harness.seal import check_seal
 from harness.stats import COUNTED, estimate_all
 from harness.types import Metric
 
@@ -33,6 +35,30 @@ class Run:
     head: Mapping[str, Any]
     """run.json."""
     rows: Sequence[Row]
+    repeats: Sequence["Run"] = ()
+    """Runs of the same model on the same items of which this is the mean (reports/repeats.py)."""
+    apart: Sequence["Difference"] = ()
+    """What these do not agree on and was allowed."""
+
+    @property
+    def each(self) -> Sequence["Run"]:
+        """The runs behind it: itself, or its repeats."""
+        return self.repeats or (self,)
+
+    @property
+    def doubts(self) -> list[str]:
+        """What a reader must know about how the record came to be."""
+        found = []
+        for run in self.each:
+            if not run.head.get("seal"):
+                found.append(
+                    f"{run.folder} is not sealed (an older version wrote it): an edit by hand that "
+                    "changes no number would not be seen"
+                )
+            found += [
+                f"edited before the run went on: {told}" for told in run.head.get("edited", ())
+            ]
+        return found
 
     @property
     def task(self) -> str:
@@ -77,7 +103,10 @@ class Joined:
 
 
 def load(folder: Path | str) -> Run:
-    """Read a run folder and check that it is whole. Raises DataError with the reason."""
+    """Read a run folder or a run in a store, and check that it is whole.
+
+    Raises DataError with the reason.
+    """
     record = read(folder)
     status = record.run.get("status")
     if status not in FINISHED:
@@ -85,6 +114,7 @@ def load(folder: Path | str) -> Run:
             f"{record.folder}: the run is {status}, not finished; go on with it by "
             "`sightline run ... --resume` (or `sightline judge`), then compare"
         )
+    check_seal(record.folder, record.run)
     rows = [_kept(row) for row in record.rows()]
     run = Run(record.folder, record.run, rows)
     try:
@@ -102,33 +132,30 @@ def load(folder: Path | str) -> Run:
 
 
 def folders_in(place: Path | str) -> list[Path]:
-    """Return the run folders at a place: itself, or those directly in it.
+    """Return the run folders at a place; runs in a store are fetched. See `places_in`."""
+    return [store.local(found) for found in places_in(place)]
+
+
+def places_in(place: Path | str) -> list[Path | str]:
+    """Return the runs at a place: itself, or those directly in it; a store may be there too.
 
     Raises DataError where there is none: an empty folder must never look like a good result.
     """
-    place = Path(place)
-    if (place / "run.json").exists():
-        return [place]
-    if not place.is_dir():
-        raise DataError(f"{place}: no such folder; name a run folder or a folder of run folders")
-    found = sorted(path.parent for path in place.glob("*/run.json"))
+    at = store.as_path(place)
+    found: list[Path | str] = []
+    if isinstance(at, Path):
+        if (at / "run.json").exists() or store.is_run(at):
+            return [at]
+        if not at.is_dir():
+            raise DataError(f"{at}: no such folder; name a run folder or a folder of run folders")
+        found += sorted(path.parent for path in at.glob("*/run.json"))
+        found += map(Path, store.runs(at))
+    else:
+        found += store.runs(at)
     if not found:
-        raise DataError(f"{place}: no run folder in it (none holds a run.json)")
+        what = "none holds a run.json" if isinstance(at, Path) else "no manifest is there"
+        raise DataError(f"{place}: no run folder in it ({what})")
     return found
-
-
-def load_all(places: Iterable[Path | str]) -> dict[str, Run]:
-    """Read all runs at some places, by task. Raises DataError for two runs of one task."""
-    runs: dict[str, Run] = {}
-    for folder in (folder for place in places for folder in folders_in(place)):
-        run = load(folder)
-        if run.task in runs:
-            raise DataError(
-                f"{runs[run.task].folder} and {folder} are both runs of {run.task}; name the one "
-                "that counts"
-            )
-        runs[run.task] = run
-    return runs
 
 
 def _kept(row: Row) -> Row:
@@ -342,6 +369,22 @@ def _short(value: Any) -> str:
         return "none"
     text = json.dumps(value, sort_keys=True, default=str)
     return text if len(text) <= 160 else text[:157] + "..."
+
+
+_PARTS = re.compile(r"model|checkpoint-\d+")
+
+
+def short(address: str) -> str:
+    """Return a model's address without the folders of its path.
+
+    What our own training leaves is called by the run that it comes from: `good/model` is `good`,
+    and `good/checkpoint-40` stays so.
+    """
+    kind, colon, rest = address.rpartition(":")
+    *folders, last = rest.rstrip("/").split("/")
+    if folders and _PARTS.fullmatch(last):
+        last = folders[-1] if last == "model" else f"{folders[-1]}/{last}"
+    return f"{kind}{colon}{last}"
 
 
 def check_names(allow: Iterable[str]) -> frozenset[str]:

@@ -8,6 +8,7 @@ numpy inside.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import sqrt
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import DataError, unknown
@@ -17,6 +18,7 @@ from harness.stats import Sums, expand, frame, sums_of
 from harness.types import Metric
 from reports import missing
 from reports.comparable import Difference, Joined, Run, check_names, counted, join, refusal
+from reports.repeats import averaged, each
 
 if TYPE_CHECKING:
     from harness.stats import Frame
@@ -80,6 +82,21 @@ class Comparison:
     pairs: Pairs
     seed: int
     """Of the resampling."""
+    alone: float | None = None
+    """Where runs were repeated: the headline's standard error of one run on each side."""
+
+    @property
+    def repeats(self) -> str:
+        """What repeats were averaged and what that gained, or nothing."""
+        counts = len(self.base.each), len(self.cand.each)
+        if counts == (1, 1):
+            return ""
+        told = f"each item is the mean of {counts[0]} baseline and {counts[1]} candidate runs"
+        if self.alone is None or self.headline.change is None:
+            return told
+        error = self.headline.change.error
+        gain = f", variance {100 * (error / self.alone) ** 2 - 100:+.0f} %" if self.alone else ""
+        return f"{told}: standard error {error:.2f}, of one run each {self.alone:.2f}{gain}"
 
     @property
     def task(self) -> str:
@@ -130,6 +147,7 @@ def compare(
     slices = _slices(pairs, headline, base.metrics, seed)
     worst, best, bounded = _extremes(pairs, base.metrics, headline, seed)
     lost, won = _flips(both)
+    repeated = len(base.each) > 1 or len(cand.each) > 1
     return Comparison(
         base=base,
         cand=cand,
@@ -143,19 +161,34 @@ def compare(
         shared=len(both),
         missing_base=sum(not counted(a) for a, _ in pairs),
         missing_cand=sum(not counted(b) for _, b in pairs),
-        same_text=sum(_text(a) == _text(b) for a, b in both),
+        same_text=sum(_texts(a) == _texts(b) for a, b in both),
         worst=worst,
         best=best,
         bounded=bounded,
-        differences=joined.differences,
+        differences=[*joined.differences, *base.apart, *cand.apart],
         pairs=pairs,
         seed=seed,
+        alone=_alone(both, headline, base.metrics) if repeated else None,
     )
 
 
-def _text(row: Row) -> str | None:
-    text: str | None = (row["answer"] or {}).get("text")
-    return text
+def _texts(row: Row) -> list[str | None]:
+    return [(found["answer"] or {}).get("text") for found in each(row)]
+
+
+def _alone(pairs: Pairs, headline: Compared, known: Sequence[Metric]) -> float | None:
+    """Return the headline's standard error if each side had run once: over repeats, their mean."""
+    left, right = len(each(pairs[0][0])), len(each(pairs[0][1]))
+    squares = []
+    for at in range(max(left, right)):
+        picked = [(each(a)[at % left], each(b)[at % right]) for a, b in pairs]
+        sums = Table(picked, [headline.metric, *known]).sums(headline.metric)
+        change = tested(headline.metric, *sums, resamples=1)
+        if change is None:
+            return None
+        squares.append(change.error**2)
+    scale = 100.0 if headline.metric.percent else 1.0
+    return scale * sqrt(sum(squares) / len(squares))
 
 
 def _same_verdicts(joined: Joined) -> list[tuple[Row, Row]]:
@@ -166,9 +199,11 @@ def _same_verdicts(joined: Joined) -> list[tuple[Row, Row]]:
     """
     if any(found.name == "judge" for found in joined.differences):
         return list(joined.pairs)
+    if any("repeats" in row for pair in joined.pairs[:1] for row in pair):
+        return list(joined.pairs)  # the judge's mood is averaged away with the model's
     return [
         (a, {**b, **{name: a[name] for name in ("status", "score", "parsed", "stats")}})
-        if counted(a) and counted(b) and _text(a) == _text(b)
+        if counted(a) and counted(b) and _texts(a) == _texts(b)
         else (a, b)
         for a, b in joined.pairs
     ]
@@ -186,16 +221,37 @@ class Table:
             out = {} if counted(a) and counted(b) else {"status": "missing"}
             left.append({**a, **out})
             right.append({**b, **out, "cluster": a["cluster"], "groups": a["groups"]})
-        self.base: Frame = frame(left, metrics)
-        self.cand: Frame = frame(right, metrics)
+        self.base, self.cand = self._frames(left), self._frames(right)
+
+    def _frames(self, rows: Sequence[Row]) -> "list[Frame]":
+        """Return one frame per repeat, all over the same items and clusters."""
+        if not any("repeats" in row for row in rows):
+            return [frame(rows, self.metrics)]
+        own = ("status", "cluster", "groups")
+        repeated = [
+            [{**one, **{key: row[key] for key in own}} for one in row["repeats"]]
+            if counted(row) and "repeats" in row
+            else [row]  # no result, or a gap that was filled
+            for row in rows
+        ]
+        count = max(map(len, repeated))
+        return [frame([r[at % len(r)] for r in repeated], self.metrics) for at in range(count)]
+
+    def sums(self, metric: Metric) -> tuple[Sums, Sums]:
+        """Return the per-cluster sums of a metric in both runs, means over repeats."""
+        base, cand = (
+            averaged([sums_of(table, metric, self.known) for table in side])
+            for side in (self.base, self.cand)
+        )
+        return base, cand
 
     def compare(self, seed: int = 0) -> list[Compared]:
         """Compare every metric, `by` metrics expanded."""
-        return [self.one(m, seed) for metric in self.metrics for m in expand(self.base, metric)]
+        return [self.one(m, seed) for metric in self.metrics for m in expand(self.base[0], metric)]
 
     def one(self, metric: Metric, seed: int = 0) -> Compared:
         """Compare one metric."""
-        a, b = (sums_of(table, metric, self.known) for table in (self.base, self.cand))
+        a, b = self.sums(metric)
         scale = 100.0 if metric.percent else 1.0
         change = tested(metric, a, b, seed=seed)
         return Compared(

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from harness.paired import holm
+from reports.comparable import Run
 from reports.compare import Compared, Comparison
 from reports.table import number, printable
 
@@ -31,7 +32,9 @@ def _lines(one: Comparison, p_holm: float | None, tasks: int, flips: int) -> lis
         f"{one.missing_base:,} in the baseline, {one.missing_cand:,} in the candidate; "
         f"{one.same_text:,} answers are identical",
     ]
+    lines += [f"  {one.repeats}"] if one.repeats else []
     lines += [printable(f"  ADVICE ONLY, they differ in {d}") for d in one.differences]
+    lines += [printable(f"  note: {d}") for run in (one.base, one.cand) for d in run.doubts]
     width = max(len(m.name) for m in [*one.metrics, *one.slices])
     head = f"  {'':<{width}} {'baseline':>9} {'candidate':>9} {'change':>8}  95 % interval"
     lines.append(head + " " * 7 + "p")
@@ -100,6 +103,12 @@ def to_dict(one: Comparison, p_holm: float | None = None) -> dict[str, Any]:
         "missing": {"base": one.missing_base, "cand": one.missing_cand},
         "seed": one.seed,
         "identical_answers": one.same_text,
+        "repeats": {
+            "base": len(one.base.each),
+            "cand": len(one.cand.each),
+            "error_alone": one.alone,
+        },
+        "sealed": {"base": _sealed(one.base), "cand": _sealed(one.cand)},
         "advisory": bool(one.differences),
         "differences": [
             {"name": d.name, "base": d.base, "cand": d.cand, "items": d.items}
@@ -116,6 +125,10 @@ def to_dict(one: Comparison, p_holm: float | None = None) -> dict[str, Any]:
         "lost": [list(ids) for ids in one.lost],
         "won": [list(ids) for ids in one.won],
     }
+
+
+def _sealed(run: Run) -> bool:
+    return all(one.head.get("seal") for one in run.each)
 
 
 def plain(found: Compared) -> dict[str, Any]:

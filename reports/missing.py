@@ -102,4 +102,5 @@ def _row(
                 return None
         else:
             return None
-    return {**row, "status": "scored", "score": score, "stats": stats}
+    single = {name: value for name, value in row.items() if name != "repeats"}
+    return {**single, "status": "scored", "score": score, "stats": stats}

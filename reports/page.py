@@ -13,29 +13,43 @@ from typing import Any
 from harness.errors import DataError
 from reports import _page_facts as facts
 from reports import _page_tables as tables
-from reports import flips
+from reports import flips, prices
+from reports import training as training_log
 from reports._page_against import Against, against
 from reports._page_numbers import Scale, scale, share, show
 from reports._page_read import Run, opened
 from reports._page_samples import Gallery, gallery
 from reports._page_shell import SCHEMA
 from reports._page_shell import render as shell
+from reports._page_training import training
+from reports._page_trend import figure
 from reports.export import summary
 from reports.thumbnails import Folder
+from reports.trend import History
 
 _LOW_COVERAGE = 0.99
 
 
 def render(
-    folder: Path | str, baseline: Path | str | None = None, images: str | Path = "embed"
+    folder: Path | str,
+    baseline: Path | str | None = None,
+    images: str | Path = "embed",
+    *,
+    history: Path | None = None,
+    train_log: Path | None = None,
+    price: prices.Prices | None = None,
 ) -> str:
     """Return the page of a run, against a baseline where one is given.
 
-    `images` is `none`, `embed` (look in the folder that the data came from) or a folder. Raises
+    `images` is `none`, `embed` (look in the folder that the data came from) or a folder. `history`
+    is a gate's folder of baselines, whose runs of the task are drawn over time. `train_log` is the
+    log of the training that made the model; without it one is looked for beside the model. Raises
     DataError for runs that cannot be shown or compared.
     """
     run = opened(folder)
     base = opened(baseline) if baseline is not None else None
+    past = _history(run, history) if history is not None else None
+    curves = _training(run, train_log)
     compared = against(base, run) if base else None
     sliced = tables.groups(run)
     by = flips.stratum(sliced)
@@ -46,8 +60,10 @@ def render(
     shown = gallery(found, run, base, place, list(sliced))
     pictures = where if place is None else _told(shown, found, where)
     values = {
-        **_head(run, compared),
+        **_head(run, compared, price),
         **_outcomes(run),
+        "past": past,
+        "training": curves,
         "against": compared,
         "rule": flips.rule(
             len(shown.data), len(found), shown.pictured, by, paired=compared is not None
@@ -57,12 +73,35 @@ def render(
         "cards": shown.cards,
         "shown": len(shown.data),
         "data": _data(run, base, shown, sliced),
-        "sections": _sections(compared, bool(sliced)),
+        "sections": _sections(compared, bool(sliced), past=bool(past), training=bool(curves)),
     }
     return shell("report.html.j2", values)
 
 
-def _head(run: Run, compared: Against | None) -> dict[str, Any]:
+def _history(run: Run, home: Path) -> dict[str, Any]:
+    """Return the figure of the task's blessed runs, or why there is none, and what is left out."""
+    found = History(home, [run.checked.task])
+    trend = found.trend(run.checked.task, run.checked)
+    drawn = figure(trend) if trend else None
+    told = "" if drawn else f"Fewer than two runs of {run.checked.task} to draw a line through."
+    return {"figure": drawn, "told": told, "left_out": found.left_out}
+
+
+def _training(run: Run, asked: Path | None) -> dict[str, Any] | None:
+    """Return the training curves of the model; None where no log was asked for and none found."""
+    path = asked or training_log.find(run.info)
+    if path is None:
+        return None
+    try:
+        log = training_log.read(path, run.info)
+    except DataError as error:
+        if asked is not None:
+            raise
+        return {"told": str(error)}  # it was only found; the run can be shown without it
+    return {"curves": training(log, run), "log": log, "asked": asked is not None, "told": ""}
+
+
+def _head(run: Run, compared: Against | None, price: prices.Prices | None) -> dict[str, Any]:
     """Return what the top and the foot of the page say."""
     info = run.info
     line = _headline(run)
@@ -84,7 +123,7 @@ def _head(run: Run, compared: Against | None) -> dict[str, Any]:
         "notes": info["task"]["notes"],
         "warnings": _warnings(run, line),
         "command": facts.command(run),
-        "provenance": facts.provenance(run),
+        "provenance": facts.provenance(run, price),
     }
 
 
@@ -209,11 +248,15 @@ def _data(
     }
 
 
-def _sections(compared: Against | None, sliced: bool) -> list[tuple[str, str]]:
+def _sections(
+    compared: Against | None, sliced: bool, *, past: bool, training: bool
+) -> list[tuple[str, str]]:
     return [
         *([("baseline", "Baseline")] if compared else []),
+        *([("history", "History")] if past else []),
         ("metrics", "Metrics"),
         *([("slices", "Slices")] if sliced else []),
+        *([("training", "Training")] if training else []),
         ("answers", "Answers"),
         ("provenance", "Provenance"),
     ]

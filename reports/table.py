@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from harness.record import Record
+from reports import comparable
 
 
 def printable(text: str, width: int = 0) -> str:
@@ -121,9 +122,7 @@ def overview(records: Iterable[Record]) -> Any:
             name = next((k for k in whole if k.endswith(name.rpartition(".")[2])), name)
         m = record.metrics[name]
         interval = f"{number(m['low'])} to {number(m['high'])}" if m["low"] is not None else "-"
-        model = run["model"]["address"]
-        kind, _, address = model.rpartition(":")
-        short = f"{kind}:{address.rpartition('/')[2]}" if kind else address
+        short = comparable.short(run["model"]["address"])
         table.add_row(
             Text(printable(run["task"]["name"])),
             Text(printable(short, 48)),

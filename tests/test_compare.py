@@ -198,6 +198,7 @@ def test_other_pixels_under_the_same_name_are_noticed(tmp_path):
             row["pixels"] = ["1" if "b" in str(folder.parent.name) and "0000" in row["cluster"]
                              else row["cluster"]]  # fmt: skip
         (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        edit(folder, seal=None)
     with pytest.raises(DataError, match=r"images \(18 items\)"):
         compare(*map(load, folders))
 
@@ -250,10 +251,14 @@ def broken_run(folder, how):
     ],
 )
 def test_a_run_that_is_not_what_was_run_is_refused(tmp_path, how, says):
+    """Sealed or not; a seal only sees rows, and what it cannot see is seen by what follows."""
     broken_run(tmp_path / "run", how)
-    with pytest.raises(DataError) as refused:
-        load(tmp_path / "run")
-    assert says in str(refused.value) and str(tmp_path) in str(refused.value)
+    in_rows = how in ("row", "answer", "item", "cut", "twice", "cluster")
+    for found in ("sealed with when it ended (rows.jsonl" if in_rows else says, says):
+        with pytest.raises(DataError) as refused:
+            load(tmp_path / "run")
+        assert found in str(refused.value) and str(tmp_path) in str(refused.value)
+        edit(tmp_path / "run", seal=None)
 
 
 def test_another_task_is_refused(tmp_path):
@@ -319,3 +324,13 @@ def test_two_sets_of_real_answers(tmp_path):
     assert change.clusters == 398 and change.value == pytest.approx(100 * -3 / 12_578)
     by_hand = stats.binomtest(368, 739).pvalue  # as if questions were independent
     assert change.p == pytest.approx(by_hand, abs=0.1) and not found.same_model
+
+
+def test_a_model_of_ours_is_called_by_the_run_that_trained_it():
+    from reports.comparable import short
+
+    assert short("transformers:trained/good/model") == "transformers:good"
+    assert short("transformers:trained/good/checkpoint-40/") == "transformers:good/checkpoint-40"
+    assert short("blind:transformers:hub/llava-1.5-7b-hf") == "blind:transformers:llava-1.5-7b-hf"
+    assert short("oracle") == "oracle"
+    assert short("transformers:model") == "transformers:model"

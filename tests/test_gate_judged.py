@@ -7,6 +7,7 @@ from datetime import date
 from pathlib import Path
 
 import pytest
+from gate_runs import edit
 from judged_runs import answered, judged, scripted
 
 from reports.comparable import load
@@ -37,6 +38,7 @@ def altered(folder: Path, to: Path) -> Path:
     for row in rows[::2]:
         row["answer"]["text"] = "shorter"
     (to / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    edit(to, seal=None)
     return to
 
 

@@ -10,7 +10,7 @@ from gate_runs import gold, noisy, record, task
 
 from reports.gate.config import Config, TaskConfig
 from reports.gate.evaluate import attempt
-from reports.gate.outputs import github, junit, markdown, sarif, text
+from reports.gate.outputs import github, html, junit, markdown, sarif, text
 from reports.gate.outputs import json as as_json
 
 HOSTILE = (
@@ -117,6 +117,7 @@ def test_nothing_compared_is_told_in_every_format(tmp_path):
         junit.write,
         sarif.write,
         as_json.write,
+        html.write,
     ):
         assert "no baseline" in write(report).replace("&#39;", "'")
     assert ElementTree.fromstring(junit.write(report)).find("testsuite").get("errors") == "1"
@@ -157,3 +158,25 @@ def test_xml_takes_any_text(hostile):
     assert "<script>alert(1)</script>" in case.get("name") and "\\x00" in case.get("name")
     written.encode("utf-8")
     json.loads(sarif.write(hostile)), json.loads(as_json.write(hostile))
+
+
+def test_the_page_says_the_same_without_scripts(report):
+    page = html.write(report)
+    said = re.sub(r"\s+", " ", re.sub(r"<(script|style).*?</\1>|<[^>]*>", " ", page, flags=re.S))
+    assert "⊘ Invalid" in said and "Exit code 3" in said
+    for words in ("pope standard ✓ pass accuracy", "▼ regressed", "⊘ invalid"):
+        assert words in said
+    assert "has no run of vcr" in said and "Holm over the gated tasks" in said
+    gqa = next(found for found in report.tasks if found.task == "gqa").comparison
+    low, high = gqa.headline.change.interval()
+    assert f"{low:+.2f} to {high:+.2f}".replace("-", "\N{MINUS SIGN}") in said
+    assert f"{len(gqa.lost):,}, {len(gqa.won):,}" in said
+    assert page == html.write(report)
+
+
+def test_the_page_has_a_policy_and_nothing_of_others_takes_effect(hostile):
+    page = html.write(hostile)
+    assert "default-src 'none'; img-src data:; style-src 'sha256-" in page
+    assert page.count("<script") == 2 and "<script>alert" not in page
+    assert not re.search(r"""(src|href)=(?!["'](#|data:image))""", page.split("<script>")[0])
+    page.encode("utf-8")

@@ -19,6 +19,7 @@ from test_cli import sightline
 
 from harness.api import run
 from harness.errors import DataError, UsageError
+from harness.seal import seal
 from harness.types import Answer, Metric, Region, Sample, Score, Source, Task
 from reports import flips
 from reports._page_numbers import interval, scale, share, short, signed
@@ -52,6 +53,7 @@ def test_the_same_folder_gives_the_same_bytes(tmp_path):
     shutil.copytree(cand.folder, moved)
     rows = (moved / "rows.jsonl").read_text().splitlines(keepends=True)
     (moved / "rows.jsonl").write_text("".join(reversed(rows)))  # answers came in another order
+    edited(type(cand)(moved, {}), seal=seal(moved))
     assert first == render(moved, base.folder)
 
 
@@ -207,7 +209,7 @@ def test_boxes_are_drawn_over_the_picture(tmp_path):
     page = render(record.folder, images=tmp_path / "deep")
     assert page.count("data:image/webp;base64,") == 1 + page.count('"data:image/webp;base64,",') + 1
     assert '<svg viewBox="0 0 1600 1200"' in page and ">[person1]</text>" in page
-    assert '<rect x="10.0" y="5.0" width="30.0" height="25.0"/>' in page
+    assert '<rect class="region" x="10.0" y="5.0" width="30.0" height="25.0"/>' in page
     uri = re.search(r'<img src="data:image/webp;base64,([^"]+)"', page)[1]
     with Image.open(BytesIO(b64decode(uri))) as small:
         assert small.format == "WEBP" and max(small.size) == 512

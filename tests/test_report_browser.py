@@ -7,17 +7,25 @@ console stayed empty: a style or script that the security policy refuses would b
 import csv
 import json
 import re
+from datetime import date
 from io import StringIO
 from pathlib import Path
 
 import pytest
 from browser import Tab, browser
 from page_runs import HOSTILE, hostile, pair
+from past_runs import blessed, write_log
 from test_board import three
+from test_report_past import Points, grounding
 
 from harness.api import run
 from harness.types import Metric, Sample, Score, Source, Task
+from leaderboards.build import Extras
 from leaderboards.build import render as board
+from reports.gate import baselines
+from reports.gate.config import Config, TaskConfig
+from reports.gate.evaluate import attempt
+from reports.gate.outputs.html import write as gate_page
 from reports.page import render
 
 WIDE = {"viewport": {"width": 1280, "height": 900}}
@@ -37,6 +45,7 @@ def pages(tmp_path_factory) -> dict[str, Path]:
     base, cand = pair(tmp)
     (tmp / "board").mkdir()
     made = {
+        **extra_pages(tmp),
         "report": render(cand.folder),
         "against": render(cand.folder, base.folder),
         "hostile": render(hostile(tmp).folder),
@@ -47,15 +56,40 @@ def pages(tmp_path_factory) -> dict[str, Path]:
     return {name: tmp / f"{name}.html" for name in made}
 
 
-@pytest.mark.parametrize("name", ["report", "against", "hostile", "board"])
+def extra_pages(tmp: Path) -> dict[str, str]:
+    """Return a report and a board with a history and a training, pages of boxes and of a gate."""
+    with pytest.MonkeyPatch.context() as patch:
+        runs = blessed(tmp, [0.15, 0.15, 0.15, 0.45, 0.45], patch, n=300)
+    baselines.waive(tmp / "blessed", "pope", date(2030, 1, 1), 2.0, HOSTILE[0], date(2026, 1, 1))
+    log = write_log(tmp / "log.jsonl", steps=900)
+    (tmp / "grounding").mkdir()
+    made = grounding(tmp / "grounding")
+    near = run(Points(lambda i: "0", "a"), made, out=tmp / "near")
+    far = run(Points(lambda i: "50", "b"), made, out=tmp / "far")
+    config = Config(baseline=str(runs[0].folder), tasks={"pope": TaskConfig(tier="critical")})
+    ruling = attempt(config, [runs[4].folder], home=tmp / "gate", today=date(2026, 8, 1))
+    folders = [record.folder for record in runs]
+    return {
+        "past": render(folders[4], folders[0], history=tmp / "blessed", train_log=log),
+        "boxes": render(far.folder, near.folder),
+        "boards": board(folders, None, extras=Extras(history=tmp / "blessed")),
+        "gate": gate_page(ruling),
+    }
+
+
+OTHERS = ["past", "boxes", "boards", "gate"]
+
+
+@pytest.mark.parametrize("name", ["report", "against", "hostile", "board", *OTHERS])
 @pytest.mark.parametrize("scripts", [True, False])
 def test_pages_open_without_a_network_or_scripts(chromium, pages, name, scripts):
     with Tab(chromium, pages[name], java_script_enabled=scripts, **WIDE) as tab:
         assert tab.page.locator("h1").is_visible()
         assert tab.page.locator("table svg.bar circle").first.is_visible()
-        assert tab.page.locator("#find").is_visible() is scripts
+        if name != "gate":
+            assert tab.page.locator("#find").is_visible() is scripts
         assert tab.page.locator("#theme").is_visible() is scripts
-        if not scripts and name != "board":
+        if not scripts and name not in ("board", "boards", "gate"):
             assert tab.page.locator(".cards article").first.is_visible()
             assert tab.page.locator("thead button").count() == 0
 
@@ -142,7 +176,7 @@ def test_everything_can_be_done_with_the_keyboard(chromium, pages):
         assert names and all(name.strip() for name in names)
 
 
-@pytest.mark.parametrize("name", ["against", "board", "hostile"])
+@pytest.mark.parametrize("name", ["against", "board", "hostile", *OTHERS])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_has_contrast_in_light_and_dark(chromium, pages, name, scheme):
     with Tab(chromium, pages[name], color_scheme=scheme, **WIDE) as tab:
@@ -186,7 +220,7 @@ CONTRAST = """() => {
 }"""
 
 
-@pytest.mark.parametrize("name", ["report", "against", "hostile", "board"])
+@pytest.mark.parametrize("name", ["report", "against", "hostile", "board", *OTHERS])
 @pytest.mark.parametrize("scripts", [True, False])
 def test_a_phone_needs_no_sideways_scrolling(chromium, pages, name, scripts):
     with Tab(chromium, pages[name], java_script_enabled=scripts, **PHONE) as tab:
@@ -339,3 +373,52 @@ def test_verdicts_do_not_rest_on_colour(chromium, pages):
     with Tab(chromium, pages["against"], **WIDE) as tab:
         chips = set(tab.page.locator("#baseline .chip").all_text_contents())
         assert chips == {"▼ worse", "↕ changed"}
+
+
+def test_a_history_is_drawn_inside_its_axes(chromium, pages):
+    with Tab(chromium, pages["past"], **WIDE) as tab:
+        figure = tab.page.locator("figure.trend svg")
+        assert figure.is_visible() and figure.locator("circle.dot, rect.dot").count() == 5
+        frame = figure.bounding_box()
+        inside = (
+            "node => [...node.querySelectorAll('text, circle, rect, line, polyline')].every("
+            "(one) => { const a = one.getBoundingClientRect(), b = node.getBoundingClientRect();"
+            " return a.left >= b.left - 1 && a.right <= b.right + 1 && a.top >= b.top - 1"
+            " && a.bottom <= b.bottom + 1; })"
+        )
+        assert frame["width"] == 720 and figure.evaluate(inside)
+        assert "▼" in figure.locator("text.worse").text_content()
+        for panel in tab.page.locator(".panels svg:not(.tags svg)").all():
+            assert panel.evaluate(inside)
+        tab.page.emulate_media(media="print")
+        assert figure.is_visible() and tab.page.locator(".panels figure").first.is_visible()
+
+
+def test_boxes_in_the_list_are_those_of_the_cards(chromium, pages):
+    with Tab(chromium, pages["boxes"], **WIDE) as tab:
+        tab.page.locator("#rows tbody button").first.click()
+        card = tab.page.locator(".cards article").first
+        detail = tab.page.locator("#detail")
+        for what in (".frame rect", ".frame text", ".tags line"):
+            own, other = (
+                side.locator(what).evaluate_all("all => all.map((one) => one.className.baseVal)")
+                for side in (card, detail)
+            )
+            assert own == other and own, what
+        assert card.locator(".tags li").all_text_contents() == (
+            detail.locator(".tags li").all_text_contents()
+        )
+        dashes = {
+            kind: detail.locator(f".frame rect.{kind}").first.evaluate(
+                "node => getComputedStyle(node).strokeDasharray"
+            )
+            for kind in ("region", "a", "b")
+        }
+        assert len(set(dashes.values())) == 3 and dashes["region"] == "none"  # not by colour alone
+
+
+def test_a_verdict_sorts_and_exports(chromium, pages):
+    with Tab(chromium, pages["gate"], **WIDE) as tab:
+        assert tab.page.locator("h1").text_content().strip() == "▼ Regressed"
+        tab.page.locator("#gate-tasks thead button", has_text="change").click()
+        assert json.loads(saved(tab, "json"))["schema"] == "sightline.gate/1"

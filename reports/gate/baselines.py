@@ -15,17 +15,19 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from harness import store
 from harness.errors import DataError, UsageError
-from harness.fingerprint import digest
-from reports.comparable import Run, folders_in, load
+from harness.fingerprint import digest, of_file
+from harness.seal import SEALED
+from reports.comparable import Run, load, places_in
+from reports.repeats import together
 
 SCHEMA = 1
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]*(/[A-Za-z0-9][A-Za-z0-9._@+-]*)*")
-_FILES = ("run.json", "rows.jsonl", "derived.jsonl", "verdicts.jsonl")
+_FILES = ("run.json", *SEALED)
 
 
 @dataclass(frozen=True)
@@ -43,55 +45,68 @@ class Entry:
 
     def load(self) -> dict[str, Run]:
         """Return its runs by task. Raises DataError when any file is not what was blessed."""
-        found = {}
+        found: dict[str, list[Run]] = {}
         for run in self.runs:
-            folder = (self.home / run["folder"]).resolve()
-            now = file_digests(folder)
-            changed = sorted(
-                n for n in now.keys() | run["files"] if now.get(n) != run["files"].get(n)
+            found.setdefault(run["task"], []).append(load(self.folder(run)))
+        return {task: together(runs) for task, runs in found.items()}
+
+    def proof(self, task: str) -> str:
+        """Return what its runs of a task have in common with an attempt on the same runs."""
+        return proof(run["files"] for run in self.runs if run["task"] == task)
+
+    def folder(self, run: Mapping[str, Any]) -> Path:
+        """Return the folder of one of its runs. Raises DataError when a file in it changed."""
+        named = str(run["folder"])
+        place = named if store.is_address(named) else (self.home / named).resolve()
+        folder = store.local(place)
+        now = file_digests(folder)
+        changed = sorted(n for n in now.keys() | run["files"] if now.get(n) != run["files"].get(n))
+        if changed:
+            raise DataError(
+                f"{place} is not what was blessed as {self.name}: "
+                f"{', '.join(changed)} changed or went away since {self.when}"
             )
-            if changed:
-                raise DataError(
-                    f"{folder} is not what was blessed as {self.name}: "
-                    f"{', '.join(changed)} changed or went away since {self.when}"
-                )
-            found[run["task"]] = load(folder)
-        return found
+        return folder
 
 
 def file_digests(folder: Path) -> dict[str, str]:
     """Return the sha256 of the files of a run folder that decide its numbers."""
-    found = {}
-    for name in _FILES:
-        path = folder / name
-        if path.exists():
-            with path.open("rb") as file:
-                hashed = sha256()
-                while block := file.read(1 << 20):
-                    hashed.update(block)
-            found[name] = hashed.hexdigest()
-    return found
+    return {name: of_file(folder / name) for name in _FILES if (folder / name).exists()}
 
 
-def bless(home: Path, name: str, runs: Iterable[Path], why: str, *, major: bool = False) -> Entry:
-    """Make runs a baseline under a new name. Raises UsageError for a name that is taken."""
+def proof(files: Iterable[Mapping[str, str]]) -> str:
+    """Return one digest for the files of some runs, whatever their order."""
+    return digest(sorted(digest(found, 64) for found in files), 64)
+
+
+def bless(
+    home: Path, name: str, runs: Iterable[Path | str], why: str, *, major: bool = False
+) -> Entry:
+    """Make runs a baseline under a new name; several of one task are repeats of it.
+
+    Raises UsageError for a name that is taken, DataError for runs that are no repeats.
+    """
     if not _NAME.fullmatch(name):
         raise UsageError(
             f"'{name}' cannot name a baseline: letters, digits and . _ @ + - with / between parts"
         )
     if not why.strip():
         raise UsageError("--why must say why this is the baseline")
-    blessed: dict[str, dict[str, Any]] = {}
     path = home / f"{name}.json"
-    for folder in (folder for place in runs for folder in folders_in(place)):
-        run = load(folder)
-        if run.task in blessed:
-            raise UsageError(f"two runs of {run.task} in one baseline; name the one that counts")
-        where = os.path.relpath(folder.resolve(), path.parent.resolve())
-        blessed[run.task] = {"task": run.task, "folder": where, "files": file_digests(folder)}
+    blessed: list[dict[str, Any]] = []
+    loaded: dict[str, list[Run]] = {}
+    for place in (found for named in runs for found in places_in(named)):
+        run = load(place)
+        loaded.setdefault(run.task, []).append(run)
+        where = str(place)
+        if isinstance(place, Path):
+            where = os.path.relpath(place.resolve(), path.parent.resolve())
+        blessed.append({"task": run.task, "folder": where, "files": file_digests(run.folder)})
+    for found in loaded.values():
+        together(found)
     content = {
         "schema": SCHEMA, "name": name, "why": why, "when": _now(), "major": major,
-        "runs": [blessed[task] for task in sorted(blessed)],
+        "runs": sorted(blessed, key=lambda run: (run["task"], run["folder"])),
     }  # fmt: skip
     text = json.dumps({**content, "digest": digest(content, 64)}, indent=1) + "\n"
     try:
@@ -137,7 +152,8 @@ def _read(path: Path, home: Path) -> Entry:
 
 def all_of(home: Path) -> list[Entry]:
     """Return all blessed baselines, oldest first."""
-    paths = (path for path in home.rglob("*.json") if path.name != "run.json")
+    others = ("run.json", "manifest.json")  # runs that are kept in the same folder
+    paths = (path for path in home.rglob("*.json") if path.name not in others)
     return sorted((_read(path, home) for path in paths), key=lambda e: (e.when, e.name))
 
 
@@ -178,25 +194,37 @@ def waive(home: Path, task: str, until: date, max_drop: float, why: str, today: 
 
 def waivers(home: Path, today: date) -> tuple[list[Leave], list[Leave]]:
     """Return the waivers in force and those that expired. The last of a task stands."""
-    standing: dict[str, Leave] = {}
+    standing = {leave.task: leave for leave, _ in waived(home)}
+    found = sorted(standing.values(), key=lambda leave: leave.task)
+    return [w for w in found if w.until >= today], [w for w in found if w.until < today]
+
+
+def waived(home: Path) -> list[tuple[Leave, datetime]]:
+    """Return every waiver that was ever written, with when, oldest first."""
+    found = []
     for number, line in enumerate(_lines(home / "waivers.jsonl"), 1):
         try:
             leave = Leave(
                 str(line["task"]), date.fromisoformat(line["until"]), float(line["max_drop"]),
                 str(line["why"]),
             )  # fmt: skip
+            when = line.get("when", f"{leave.until}T00:00:00+00:00")  # written by hand
+            found.append((leave, datetime.fromisoformat(when)))
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(
                 f"{home / 'waivers.jsonl'}, line {number}: damaged ({error})"
             ) from error
-        standing[leave.task] = leave
-    found = sorted(standing.values(), key=lambda leave: leave.task)
-    return [w for w in found if w.until >= today], [w for w in found if w.until < today]
+    return found
 
 
 def attempts(home: Path, key: str) -> list[Mapping[str, Any]]:
     """Return earlier attempts of a candidate model against a baseline, oldest first."""
-    return [line for line in _lines(home / "ledger.jsonl") if line.get("key") == key]
+    return [line for line in ledger(home) if line.get("key") == key]
+
+
+def ledger(home: Path) -> list[Mapping[str, Any]]:
+    """Return every attempt, oldest first. Raises DataError for a damaged line."""
+    return _lines(home / "ledger.jsonl")
 
 
 def attempt_key(baseline: str, runs: Mapping[str, Run]) -> str:

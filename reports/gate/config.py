@@ -18,7 +18,14 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from harness.errors import UsageError
 
@@ -102,6 +109,32 @@ class Waiver(_Strict):
     why: Annotated[str, Field(min_length=1)]
 
 
+class Anchor(_Strict):
+    """Answers that people labelled, which the judge of a task must agree with."""
+
+    run: Annotated[str, Field(min_length=1)]
+    """A run folder that the judge of the candidate judged; its answers never change."""
+    labels: Annotated[str, Field(min_length=1)]
+    """A csv of people's labels of these answers."""
+    sha256: str = ""
+    """Of the csv, or its beginning."""
+    agreement: Share | None = None
+    """Least share of equal labels."""
+    kappa: Annotated[float, Field(ge=-1, le=1)] | None = None
+    pearson: Annotated[float, Field(ge=-1, le=1)] | None = None
+    spearman: Annotated[float, Field(ge=-1, le=1)] | None = None
+    items: Annotated[int, Field(ge=1)] = 20
+    """Least number of answers with a label and a verdict."""
+    days: Annotated[int, Field(ge=0)] | None = None
+    """How long ago they may have been judged, at most."""
+
+    @model_validator(mode="after")
+    def _bounded(self) -> "Anchor":
+        if (self.agreement, self.kappa, self.pearson, self.spearman) == (None,) * 4:
+            raise ValueError("needs a bound: agreement, kappa, pearson or spearman")
+        return self
+
+
 class Config(Limits):
     """The whole gate."""
 
@@ -113,7 +146,9 @@ class Config(Limits):
     alpha: Annotated[float, Field(gt=0, le=0.5)] = 0.05
     suite_margin: Points = 0.0
     looks: Annotated[int, Field(ge=1, le=10)] = 1
-    """Looks planned beforehand; the level is split among them."""
+    """Looks planned beforehand; the level is split among them and none is left after them."""
+    warnings: Annotated[int, Field(ge=1)] | None = 3
+    """Small losses since the last major baseline, this one among them, that are too many."""
     suspicious: Literal["warn", "undecided"] = "warn"
     undecided: Literal["skipped", "failure"] = "failure"
     """What an undecided task is in JUnit."""
@@ -126,6 +161,8 @@ class Config(Limits):
     length: Range = (0.5, 2.0)
     rejudged: Mapping[str, str] = {}
     """By task: a copy of the baseline's run that the candidate's judge judged again."""
+    anchors: Mapping[str, Anchor] = {}
+    """By task: what its judge must agree with."""
     tasks: Mapping[str, TaskConfig] | None = None
     """None: every task of the baseline, as standard."""
     waivers: tuple[Waiver, ...] = ()
@@ -185,6 +222,10 @@ def _check(path: Path, config: Config, lines: Lines, known: frozenset[str], toda
         if task not in known and task.partition("/")[0] not in known:
             at = _line(lines, ("gate", "tasks", task))
             raise ConfigError(f"{path}, line {at}: {unknown('task', task, known)}")
+    for task in config.anchors if config.tasks is not None else ():
+        if task not in (config.tasks or {}):
+            at = _line(lines, ("gate", "anchors", task))
+            raise ConfigError(f"{path}, line {at}: anchors of {task}, which is not gated")
     for i, waiver in enumerate(config.waivers):
         at = _line(lines, ("gate", "waivers", i, "until"))
         if waiver.until < today:
@@ -219,6 +260,8 @@ def _keys(where: tuple[str | int, ...]) -> str:
         model = TaskConfig
     elif where[0] == "waivers":
         model = Waiver
+    elif where[0] == "anchors" and len(where) > 2:
+        model = Anchor
     return "known: " + ", ".join(model.model_fields)
 
 

@@ -9,15 +9,17 @@ from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
-from harness.errors import DataError, UsageError
+from harness.errors import DataError
 from harness.fingerprint import digest
-from harness.paired import Change, holm
-from reports.comparable import Run, load, load_all
+from harness.paired import Change
+from harness.store import as_path
+from reports.comparable import Run, load
 from reports.compare import Comparison, compare
-from reports.gate import baselines, invariants
+from reports.gate import anchors, baselines, invariants, looks, ratchet
 from reports.gate.config import Config, ConfigError, TaskConfig, Tier
 from reports.gate.invariants import Check
 from reports.gate.verdict import EXIT, Decision, Evidence, Ruling, Status, decide, with_gaps, worst
+from reports.repeats import load_all
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def attempt(
         entry, base = baseline_runs(config, home)
         proof = entry.digest if entry else _proof(base)
         base, drift = _rejudged(config, base)
-        cand = load_all(candidates)
+        cand = load_all(candidates, config.allow)
         active, expired = baselines.waivers(home, today)
     except DataError as error:
         errors.append(str(error))
@@ -95,19 +97,28 @@ def attempt(
         else evaluate(config, base, cand, {w.task: w.max_drop for w in active})
     )
     notes = [*report.notes, *_leaves(config, active, expired)]
+    asked = digest(config.model_dump(mode="json"))
     key = ""
     if not errors:
         key = baselines.attempt_key(proof, cand)
         notes += _split(report, drift)
-        notes += _ratchet(config, home, entry, cand, report) if entry else []
-        notes += _earlier(config, baselines.attempts(home, key))
+        notes += [told for run in [*base.values(), *cand.values()] for told in run.doubts]
+        if entry:
+            fell, said = ratchet.falls(config, home, entry, cand, report)
+            report = ratchet.escalated(config, home, entry, report, fell)
+            notes += said
+        earlier = baselines.attempts(home, key)
+        notes += looks.told(config, earlier, asked)
+        if why := looks.spent(config, earlier, _proof(cand)):
+            report = looks.closed(report, why)
     report = replace(report, notes=notes, baseline=name, baseline_digest=proof)
     if ledger:
         line = {
             "key": key, "baseline": name, "baseline_digest": proof, "candidate": _proof(cand),
-            "config": digest(config.model_dump(mode="json")), "status": report.status,
+            "config": asked, "status": report.status,
             "exit": report.exit_code, "errors": list(report.errors),
             "tasks": {found.task: found.status for found in report.tasks},
+            **ratchet.line(report, cand),
         }  # fmt: skip
         baselines.record(home, line)
     return report
@@ -123,11 +134,13 @@ def baseline_runs(config: Config, home: Path) -> tuple[baselines.Entry | None, d
             "the gate has no baseline: name one in the configuration or by --baseline"
         )
     if isinstance(config.baseline, str):
-        if (home / f"{config.baseline}.json").is_file() or not Path(config.baseline).is_dir():
+        blessed = (home / f"{config.baseline}.json").is_file()
+        place = as_path(config.baseline)
+        if blessed or (isinstance(place, Path) and not place.is_dir()):
             entry = baselines.find(home, config.baseline)
             return entry, entry.load()
-        return None, load_all([config.baseline])
-    return None, load_all(config.baseline)
+        return None, load_all([config.baseline], config.allow)
+    return None, load_all(config.baseline, config.allow)
 
 
 def _rejudged(config: Config, base: Mapping[str, Run]) -> tuple[dict[str, Run], list[Comparison]]:
@@ -139,6 +152,8 @@ def _rejudged(config: Config, base: Mapping[str, Run]) -> tuple[dict[str, Run], 
     for task, folder in config.rejudged.items():
         if task not in base:
             raise DataError(f"rejudged names {task}, of which the baseline has no run")
+        if len(base[task].each) > 1:
+            raise DataError(f"rejudged names {task}, whose baseline is the mean of several runs")
         run = load(folder)
         found = compare(base[task], run, allow=("judge",), seed=config.seed)
         texts = [tuple((r["answer"] or {}).get("text") for r in pair) for pair in found.pairs]
@@ -169,7 +184,10 @@ def _split(report: Report, drift: Sequence[Comparison]) -> list[str]:
 
 
 def _proof(runs: Mapping[str, Run]) -> str:
-    files = {task: baselines.file_digests(run.folder) for task, run in runs.items()}
+    files = {
+        task: baselines.proof(baselines.file_digests(one.folder) for one in run.each)
+        for task, run in runs.items()
+    }
     return digest(files, 64) if files else ""
 
 
@@ -184,11 +202,18 @@ def evaluate(
     waived = {**(leaves or {}), **{w.task: w.max_drop for w in config.waivers}}
     found: dict[str, Comparison] = {}
     invalid: dict[str, str] = {}
+    anchored: list[str] = []
     for task, how in tasks.items():
         try:
             found[task] = _compared(task, how, config, base, cand)
+            if task in config.anchors:
+                held = anchors.check(task, config.anchors[task], cand[task])
+                anchored.append(held.told)
+                if held.failed:
+                    raise DataError(held.failed)
         except DataError as error:
             invalid[task] = str(error)
+            found.pop(task, None)
     tiers: dict[str, Tier] = {
         task: "advisory" if found[task].differences else how.tier
         for task, how in tasks.items()
@@ -210,7 +235,8 @@ def evaluate(
         else:
             one, ruling = found[task], decision.tasks[task]
             reports.append(_report(one, ruling, tiers[task], how, config, margins[task]))
-    return _whole(config, tasks, base, cand, reports, decision)
+    whole = _whole(config, tasks, base, cand, reports, decision)
+    return replace(whole, notes=[*whole.notes, *anchored])
 
 
 def _whole(
@@ -306,6 +332,7 @@ def _report(
 ) -> TaskReport:
     statuses: list[Status] = [ruling.status]
     reasons = [ruling.reason]
+    reasons += [found.repeats] if found.repeats else []
     reasons += [f"advice only: the runs differ in {d.name}" for d in found.differences]
     if not found.bounded:
         reasons.append("nobody can say what the missing results would have made of it")
@@ -345,54 +372,3 @@ def _leaves(
         for w in config.waivers
     ]
     return told + [f"waiver expired and has no effect: {leave}" for leave in expired]
-
-
-def _earlier(config: Config, earlier: Sequence[Mapping[str, object]]) -> list[str]:
-    """Return what was tried before: trying until it passes is how bad changes get through."""
-    looks = [line for line in earlier if line["status"] != "INVALID"]
-    if not earlier:
-        return []
-    told = ", ".join(f"{line['status']} ({line['when']})" for line in earlier[-5:])
-    notes = [f"attempt {len(earlier) + 1} of this model against this baseline; before: {told}"]
-    runs = {line["candidate"] for line in looks}
-    if len(runs) >= config.looks and any(line["exit"] for line in looks):
-        notes.append(
-            f"looked {len(runs)} times before, planned were {config.looks}: trying until it passes "
-            "lets bad changes through; plan further looks with `looks`"
-        )
-    return notes
-
-
-def _ratchet(
-    config: Config,
-    home: Path,
-    entry: baselines.Entry,
-    cand: Mapping[str, Run],
-    report: Report,
-) -> list[str]:
-    """Compare with the last major baseline: small steps, each within its margin, add up."""
-    changes: dict[str, tuple[str, Change]] = {}
-    notes = []
-    for one in report.tasks:
-        if one.comparison is None or one.tier == "advisory":
-            continue
-        major = baselines.last_major(home, one.task, entry.digest)
-        if major is None or entry.major:
-            continue
-        try:
-            run = next(run for run in major.load().values() if run.task == one.task)
-            name = one.comparison.headline.name
-            found = compare(run, cand[one.task], allow=config.allow, metric=name, seed=config.seed)
-        except (DataError, UsageError) as error:
-            notes.append(f"ratchet: {one.task} cannot be compared with {major.name}: {error}")
-            continue
-        if found.headline.change:
-            changes[one.task] = major.name, found.headline.change
-    p = holm({task: change.p_worse for task, (_, change) in changes.items()})
-    for task, (name, change) in changes.items():
-        if p[task] <= config.alpha:
-            notes.append(
-                f"RATCHET: {task} is {-change.value:.2f} below the last major baseline {name} "
-                f"(p {p[task]:.4f}), whatever the step from {entry.name}"
-            )
-    return notes

@@ -11,6 +11,7 @@ from harness.record import Row
 from reports.comparable import counted
 from reports.compare import Compared, Comparison, right
 from reports.gate.config import Config, TaskConfig, condition
+from reports.repeats import each
 
 TOO_GOOD_POINTS, TOO_GOOD_ERRORS = 5.0, 5.0
 
@@ -27,8 +28,8 @@ class Check:
 
 def check(found: Comparison, task: TaskConfig, config: Config) -> list[Check]:
     """Check the invariants of one task."""
-    base = [a for a, b in found.pairs if counted(a) and counted(b)]
-    cand = [b for a, b in found.pairs if counted(a) and counted(b)]
+    both = [pair for pair in found.pairs if counted(pair[0]) and counted(pair[1])]
+    base, cand = ([row for pair in both for row in each(pair[side])] for side in (0, 1))
     unparsed = _share(cand, lambda row: row["status"] == "unparsed")
     most = config.limit(task, "parse_fail")
     checks = [

@@ -43,7 +43,11 @@ class Forecast:
     """For a chance of at most 5 %, if more items were like these."""
     margin_needed: float
     repeats: int | None
-    """For the same; None: repeats cannot do it."""
+    """For the same, of baseline and candidate each; None: repeats cannot do it."""
+    noise: float
+    """Share of the variance that repeats average away."""
+    noise_measured: int
+    """On how many repeats of the baseline it was measured; 0: it is assumed."""
     calls: int
     tokens: int | None
     seconds: float | None
@@ -75,7 +79,9 @@ def _task(
     price_in: float,
     price_out: float,
 ) -> Forecast:
-    found = [c for c in (_compared(base, other, how) for other in others) if c is not None]
+    known, base = base, base.each[0]
+    singles = [run for other in others for run in other.each]
+    found = [c for c in (_compared(base, other, how) for other in singles) if c is not None]
     measured = [c for c in found if c.headline.change and c.headline.change.error > 0]
     sizes = _sizes(base)
     if measured:
@@ -92,20 +98,21 @@ def _task(
     alpha = config.alpha / config.looks
     enough = _error_for(margin, alpha)
     factor = (error / enough) ** 2 if enough else math.inf
+    noise, of = _noise(known, how, error)
     tokens_in, tokens_out, seconds = (
         _total(base, name) for name in ("tokens_in", "tokens_out", "seconds")
     )
-    known = tokens_in is not None and tokens_out is not None
+    counted = tokens_in is not None and tokens_out is not None
     n = len(base.rows)
     return Forecast(
         base.task, how.tier, n, len(sizes), source, discordance, error,
         detectable(error, alpha), margin, undecided_chance(error, margin, alpha),
         math.ceil(n * factor) if math.isfinite(factor) else 0, _margin_for(error, alpha),
-        _repeats(base, factor), n,
-        int((tokens_in or 0) + (tokens_out or 0)) if known else None,
+        _repeats(noise, factor), noise, of, n,
+        int((tokens_in or 0) + (tokens_out or 0)) if counted else None,
         base.head.get("seconds") if seconds is None else seconds,
         ((tokens_in or 0) * price_in + (tokens_out or 0) * price_out) / 1e6
-        if known and (price_in or price_out) else None,
+        if counted and (price_in or price_out) else None,
     )  # fmt: skip
 
 
@@ -155,14 +162,27 @@ def _margin_for(error: float, alpha: float) -> float:
     return error * (float(ndtri(1 - alpha)) + float(ndtri(0.95)))
 
 
-def _repeats(base: Run, factor: float) -> int | None:
-    """Return how many repeats would do, where answers are sampled; None where none would."""
+def _noise(base: Run, how: TaskConfig, error: float) -> tuple[float, int]:
+    """Return the share of the variance of a difference that is noise of sampling, and its source.
+
+    Two runs of one model differ by nothing else, so repeats of the baseline measure it; without
+    them it is assumed, where answers are sampled at all.
+    """
+    pairs = [_compared(a, b, how) for a, b in zip(base.repeats, base.repeats[1:], strict=False)]
+    errors = [c.headline.change.error for c in pairs if c and c.headline.change]
+    if errors and error:
+        mean = sum(e * e for e in errors) / len(errors)
+        return min(1.0, mean / error**2), len(base.repeats)
+    sampled = base.head["task"]["decoding"]["temperature"]
+    return (NOISE_SHARE if sampled else 0.0), 0
+
+
+def _repeats(noise: float, factor: float) -> int | None:
+    """Return how many repeats would do; None where none would."""
     if factor <= 1:
         return 1
-    if not base.head["task"]["decoding"]["temperature"]:
-        return None
-    left = 1 / factor - (1 - NOISE_SHARE)  # what remains after R repeats: 1 - s + s/R
-    return math.ceil(NOISE_SHARE / left) if left > 0 else None
+    left = 1 / factor - (1 - noise)  # what remains after R repeats: 1 - s + s/R
+    return math.ceil(noise / left - 1e-9) if left > 0 else None
 
 
 def _total(run: Run, name: str) -> float | None:
@@ -195,9 +215,17 @@ def text(found: Sequence[Forecast]) -> str:
 
 def _cheapest(one: Forecast) -> str:
     items = f"{one.items_needed:,} items like these" if one.items_needed else "no number of items"
+    source = (
+        f"measured on the baseline's {one.noise_measured} repeats"
+        if one.noise_measured
+        else "assumed; bless several runs of the baseline to measure it"
+    )
     repeats = (
-        f"{one.repeats} repeats averaged per item, if half of the differences are noise of sampling"
+        f"{one.repeats} runs of each side averaged per item ({one.repeats * one.calls:,} calls of "
+        f"the candidate), as {one.noise:.0%} of the variance is noise of sampling ({source})"
         if one.repeats
+        else f"repeats do not do it, as {one.noise:.0%} of the variance is noise ({source})"
+        if one.noise
         else "repeats buy nothing here"
     )
     return f"a margin of {one.margin_needed:.1f}, or {items}; {repeats}"

@@ -18,7 +18,8 @@ from tempfile import TemporaryDirectory
 
 from harness import fingerprint
 from harness.record import Row
-from harness.stats import Sums, estimate_all, sums_of
+from harness.seal import seal
+from harness.stats import Sums, estimate_all
 from harness.types import Metric
 from reports import missing
 from reports.comparable import Run, counted
@@ -59,7 +60,13 @@ def faults(config: Config, base: Mapping[str, Run], *, seed: int = 0) -> Iterato
             continue
         how = tasks[task].model_copy(update={"tier": "critical", "must_pass": ()})
         one = config.model_copy(
-            update={"tasks": {task: how}, "waivers": (), "allow": (), "rejudged": {}}
+            update={
+                "tasks": {task: how},
+                "waivers": (),
+                "allow": (),
+                "rejudged": {},
+                "anchors": {},
+            }
         )
         for name, expected, made in _FAULTS:
             pair = made(base[task], how, random.Random(seed))
@@ -85,6 +92,8 @@ def _try(config: Config, run: Run, name: str, expected: int, pair: tuple[Rows, R
 def _write(folder: Path, run: Run, rows: Rows) -> None:
     """Write rows as a finished run whose numbers follow from them."""
     folder.mkdir()
+    lines = (json.dumps(row) + "\n" for row in rows)
+    (folder / "rows.jsonl").write_text("".join(lines), encoding="ascii")
     counts = Counter(row["status"] for row in rows)
     metrics = estimate_all(rows, run.metrics)
     head = {
@@ -94,10 +103,9 @@ def _write(folder: Path, run: Run, rows: Rows) -> None:
         "fingerprint": {
             **run.head["fingerprint"], "data": fingerprint.data(row["item"] for row in rows),
         },
+        "seal": seal(folder),
     }  # fmt: skip
     (folder / "run.json").write_text(json.dumps(head), encoding="utf-8")
-    lines = (json.dumps(row) + "\n" for row in rows)
-    (folder / "rows.jsonl").write_text("".join(lines), encoding="ascii")
 
 
 Fault = Callable[[Run, TaskConfig, random.Random], tuple[Rows, Rows] | None]
@@ -225,9 +233,7 @@ def alarms(
 
 
 def _sums(one: Comparison) -> tuple[Sums, Sums]:
-    table = Table(one.pairs, [one.headline.metric, *one.base.metrics])
-    a, b = (sums_of(side, one.headline.metric, table.known) for side in (table.base, table.cand))
-    return a, b
+    return Table(one.pairs, [one.headline.metric, *one.base.metrics]).sums(one.headline.metric)
 
 
 def _noise(one: Comparison) -> tuple[int, int, int]:

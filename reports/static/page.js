@@ -167,6 +167,7 @@ function answers(data) {
     ["right answer", "t", (row) => row.t],
     ...(paired ? [["baseline", "t", (row) => row.b && said(row.b)]] : []),
     [paired ? "this run" : "answer", "t", (row) => said(row.a)],
+    ...(data.rows.some((row) => !empty(row.jg)) ? [["judge gap", "s", (row) => row.jg]] : []),
     ["score", "s", (row) => row.b && !empty(row.b.s) && !empty(row.a.s) ? row.a.s - row.b.s : row.a.s],
   ];
   const digits = (value) => empty(value) ? "\u2013" : String(+value.toFixed(3));
@@ -177,7 +178,7 @@ function answers(data) {
 
   const line = el("tr");
   columns.forEach(([name, kind], at) => {
-    const first = name === "score" ? "descending" : "ascending";
+    const first = name === "score" || name === "judge gap" ? "descending" : "ascending";
     const th = el("th", { scope: "col", class: kind, text: name, "data-sort": "", "data-first": first });
     th.dataset.at = at;
     line.append(th);
@@ -217,7 +218,8 @@ function answers(data) {
       && facets.every(([name, node]) => row.g[name] === node.value)
       && (!words || haystack(row).includes(words)));
     if (sorting) {
-      const values = shown.map(columns[sorting[0]][2]);
+      const size = columns[sorting[0]][0] === "judge gap" ? (v) => empty(v) ? v : Math.abs(v) : (v) => v;
+      const values = shown.map(columns[sorting[0]][2]).map(size);
       shown = order(values, sorting[1] === "descending").map((i) => shown[i]);
     }
     const all = data.rows.length.toLocaleString("en");
@@ -250,6 +252,7 @@ function answers(data) {
           cell.append(el("button", open));
         }
         else if (name === "score") cell.textContent = score(row);
+        else if (name === "judge gap") cell.textContent = digits(value);
         else cell.textContent = empty(value) ? "\u2013" : String(value).slice(0, 300);
         tr.append(cell);
       });
@@ -379,7 +382,7 @@ function figure(name, row, at, data) {
   const shown = document.querySelector(`.cards img[data-name="${CSS.escape(name)}"]`);
   const [uri, width, height] = data.pictures[name]
     || (shown ? [shown.src, shown.getAttribute("width"), shown.getAttribute("height")] : []);
-  const boxes = (row.r || []).filter((box) => box.image === at);
+  const boxes = boxesOf(row, at);
   const node = el("figure", { class: "picture" });
   if (uri && uri.startsWith("data:image/webp;base64,")) {
     const frame = el("div", { class: "frame" }, el("img", { src: uri, width, height, alt: name }));
@@ -388,29 +391,54 @@ function figure(name, row, at, data) {
   }
   node.append(el("figcaption", { text: name }));
   if (boxes.length) {
-    node.append(el("ul", { class: "tags" }, ...boxes.map((box) =>
-      el("li", { text: `${box.label || "box"} (${box.box.map(Math.round).join(", ")})` }))));
+    node.append(el("ul", { class: "tags" }, ...boxes.map(([kind, said, { box, label, iou }]) => {
+      const [left, top, right, bottom] = box.map((x) => +x.toFixed(1));
+      const overlap = iou === undefined ? "" : `, IoU ${iou === null ? "\u2013" : iou.toFixed(2)}`;
+      return el("li", {}, key(kind), `${said}${label} (${left}, ${top}) to (${right}, ${bottom})${overlap}`);
+    })));
   }
   return node;
 }
 
+// Regions of the question, then what the runs said: [kind, name, box]; as reports/_page_boxes.py.
+function boxesOf(row, at) {
+  const said = [row.a, row.b].some((side) => side && side.bx);
+  const named = (kind, name, boxes) => (boxes || []).map((box) => [kind, name, box]);
+  return [
+    ...(row.r || []).map((box) => ["region", said || !box.label ? "region " : "", box]),
+    ...named("b", "baseline ", row.b && row.b.bx),
+    ...named("a", row.b ? "this run " : "answer ", row.a.bx),
+  ].filter(([, , box]) => box.image === at);
+}
+
+function svg(name, attributes, ...children) {
+  const node = document.createElementNS("http://www.w3.org/2000/svg", name);
+  Object.entries(attributes).forEach(([attribute, value]) => node.setAttribute(attribute, value));
+  node.append(...children);
+  return node;
+}
+
+function key(kind) {
+  const line = { x1: 1, x2: 21, y1: 4, y2: 4 };
+  return svg("svg", { class: "key", width: 22, height: 8, viewBox: "0 0 22 8", "aria-hidden": "true" },
+    svg("line", { ...line, class: "shade" }), svg("line", { ...line, class: kind }));
+}
+
 function drawn(boxes, width, height) {
-  const make = (name, attributes) => {
-    const node = document.createElementNS("http://www.w3.org/2000/svg", name);
-    Object.entries(attributes).forEach(([key, value]) => node.setAttribute(key, value));
-    return node;
-  };
-  const svg = make("svg", { viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", "aria-hidden": "true" });
-  for (const { box: [left, top, right, bottom], label } of boxes) {
+  const all = svg("svg", { viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", "aria-hidden": "true" });
+  for (const [kind, , { box: [left, top, right, bottom], label, iou }] of boxes) {
     const place = { x: left, y: top, width: right - left, height: bottom - top };
-    svg.append(make("rect", { ...place, class: "shade" }), make("rect", place));
-    if (!label) continue;
-    const at = { x: left + width / 100, y: top + width / 20 };
-    const text = make("text", { ...at, "font-size": width / 22, "stroke-width": width / 150 });
-    text.textContent = label;
-    svg.append(text);
+    all.append(svg("rect", { ...place, class: "shade" }), svg("rect", { ...place, class: kind }));
+    const words = empty(iou) ? label : `IoU ${iou.toFixed(2)}`;
+    if (!words) continue;
+    const end = kind === "b"; // each kind has a corner of its own
+    const x = end ? right - width / 100 : left + width / 100;
+    const y = kind === "a" ? bottom - width / 60 : top + width / 20;
+    all.append(svg("text", {
+      x, y, "font-size": width / 22, "stroke-width": width / 150, "text-anchor": end ? "end" : "start", class: kind,
+    }, words));
   }
-  return svg;
+  return all;
 }
 
 // ---- boards: facets and column groups
@@ -462,6 +490,10 @@ root.classList.add("scripted");
 const data = JSON.parse($("data").textContent);
 if ($("rows")) answers(data);
 if ($("board")) board(data);
+if ($("gate")) {
+  document.querySelector("[data-export]").addEventListener("click", () =>
+    save("gate.json", "application/json", JSON.stringify(data, null, 1)));
+}
 addEventListener("hashchange", apply);
 addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((one) => {
   one.dataset.was = one.open;
