@@ -1,0 +1,178 @@
+"""`make wind-tunnel`: the orders of the papers' tables, looked for at a very small size.
+
+    python benchmarks/wind_tunnel.py --out wind-tunnel --size mini --seeds 3
+
+Makes a world, a base model, and for each seed the arms of trainers/tunnel.py; scores them with
+`sightline run`'s own loop and compares them with `sightline compare`'s own statistics. Prints one
+row per direction: the difference for each seed with its clustered 95 % interval, their mean, and
+whether the direction shows. What is there is not made again, so an interrupted run goes on.
+"""
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from math import sqrt
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from trainers import small, tunnel
+
+TASKS = ("gqa", "pope", "llava_bench", "coco_spatial", "refcoco", "hallucination")
+SCENES = {"tiny": 60, "mini": 1500, "small": 3000}
+ONLY = ("instruct", "stage1", "regions", "region_captions", *TASKS)
+
+
+def main() -> None:
+    """Parse, make what is missing, print the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--out", type=Path, default=Path("wind-tunnel"))
+    parser.add_argument("--size", choices=sorted(tunnel.PLANS), default="mini")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--workers", type=int, default=min(os.cpu_count() or 1, 8))
+    parser.add_argument("--backbone", choices=("scratch", "real"), default="scratch")
+    told = parser.parse_args()
+    started = time.monotonic()
+    plan = tunnel.PLANS[told.size]
+    world = _world(told.out / "world", SCENES[told.size])
+    tunnel.write_data(world, told.out / "data")
+    small.make_base(world, told.out / "base", plan.size, backbone=told.backbone)
+    print(f"base: {time.monotonic() - started:.0f} s", flush=True)
+    jobs = [(told.out, world, told.size, told.backbone, seed) for seed in range(told.seeds)]
+    _side_by_side(_connectors, [(*job, c) for job in jobs for c in ("linear", "mlp")], told.workers)
+    _side_by_side(_arm, [(*job, arm.name) for job in jobs for arm in tunnel.ARMS], told.workers)
+    print(f"trained and scored: {time.monotonic() - started:.0f} s\n")
+    print("\n".join(table(told.out, told.seeds)))
+    print(
+        f"\n{time.monotonic() - started:.0f} s in all, {told.workers} processes, size {told.size}"
+    )
+
+
+def _world(folder: Path, scenes: int) -> Path:
+    from harness.world import build
+
+    if not (folder / build.MANIFEST).exists():
+        build.make(folder, scenes, 0, only=ONLY, simple=True, say=lambda line: None)
+    return folder
+
+
+def _side_by_side(work: Any, jobs: Sequence[Any], workers: int) -> None:
+    """Carry out jobs in processes of one thread each."""
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        for done in as_completed([pool.submit(work, job) for job in jobs]):
+            print(done.result(), flush=True)
+
+
+def _setting(job: Any) -> tuple[Path, tunnel.Setting]:
+    import torch
+
+    torch.set_num_threads(1)
+    out, world, size, backbone = job[:4]
+    plan = tunnel.PLANS[size]
+    base = small.make_base(world, out / "base", plan.size, backbone=backbone)
+    files = {name: out / "data" / f"{name}.json" for name in tunnel.PICTURES}
+    return out, tunnel.Setting(world, base, plan, files)
+
+
+def _connectors(job: Any) -> str:
+    out, setting = _setting(job)
+    seed, connector = job[4:]
+    folder = out / f"seed{seed}" / f"stage1-{connector}"
+    if not (folder / "model" / "config.json").exists():
+        tunnel.stage1(setting, connector, seed, folder)
+    return f"{folder.relative_to(out)}"
+
+
+def _arm(job: Any) -> str:
+    out, setting = _setting(job)
+    seed, name = job[4:]
+    arm = next(arm for arm in tunnel.ARMS if arm.name == name)
+    start = out / f"seed{seed}" / f"stage1-{arm.connector}" / "model"
+    folder = out / f"seed{seed}" / name
+    model = folder / "model" if arm.data else start
+    if not (model / "config.json").exists():
+        model = tunnel.stage2(setting, arm, start, seed, folder)
+    _score(model, setting.world, out / "runs" / f"seed{seed}" / name, setting.plan)
+    return f"{folder.relative_to(out)}"
+
+
+def _score(model: Path, world: Path, out: Path, plan: tunnel.Plan) -> None:
+    from harness import api
+    from harness.find import make_task
+    from harness.judging import How, Judge, judge
+    from harness.models.overlap import make as overlap
+
+    wanted = {direction.task for direction in tunnel.DIRECTIONS}
+    for name in TASKS:
+        folder = out / name
+        if name not in wanted or (folder / ".done").exists():
+            continue
+        task = make_task(name, str(world / name))
+        limit = plan.limits.get(name) or None
+        resume = folder.exists()
+        api.run(f"transformers:{model}", task, out=folder, limit=limit, resume=resume)
+        if task.judge:
+            judge(folder, task, How([Judge(overlap(), "overlap")]))
+        (folder / ".done").touch()
+
+
+def table(out: Path, seeds: int) -> list[str]:
+    """Return the lines of the table of directions, and write it as JSON beside the runs."""
+    head = ("the paper's order", "task", "metric", "base", "cand", "per seed", "mean", "shows")
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    kept = []
+    for direction in tunnel.DIRECTIONS:
+        found = [_difference(out / "runs" / f"seed{seed}", direction) for seed in range(seeds)]
+        mean = sum(row["difference"] for row in found) / seeds
+        # the error of the mean of seeds that share their questions: no less than one seed's own
+        # sampling error averaged, and the spread between seeds on top
+        spread = sum((row["difference"] - mean) ** 2 for row in found) / max(seeds - 1, 1) / seeds
+        error = sqrt(sum(row["error"] ** 2 for row in found) / seeds + spread)
+        verdict = "yes" if mean > 1.96 * error else "no, reversed" if mean < -1.96 * error else "no"
+        each = ", ".join(f"{row['difference']:+.1f} ± {1.96 * row['error']:.1f}" for row in found)
+        before, after = (sum(row[side] for row in found) / seeds for side in ("base", "cand"))
+        lines.append(
+            f"| {direction.cand} over {direction.base}: {direction.source} | {direction.task} | "
+            f"{found[0]['metric']} | {before:.1f} | {after:.1f} | {each} | "
+            f"{mean:+.1f} ± {1.96 * error:.1f} | {verdict} |"
+        )
+        kept.append({**vars(direction), "seeds": found, "mean": mean, "error": error})
+    (out / "directions.json").write_text(json.dumps(kept, indent=1), encoding="utf-8")
+    return lines
+
+
+def _difference(runs: Path, direction: tunnel.Direction) -> dict[str, Any]:
+    from reports import compare
+    from reports.comparable import load
+
+    before, after = (load(runs / arm / direction.task) for arm in (direction.base, direction.cand))
+    # a limit may leave out the sets that a mean needs: then the first set that is whole
+    last = direction.metric.rpartition(".")[2]
+    names = [str(metric.name) for metric in before.metrics]
+    near = [name for name in names if name.rpartition(".")[2] == last]
+    for name in (direction.metric, *near, str(before.head["task"]["headline"])):
+        if name not in names:
+            continue
+        # every model is asked in the template that it was trained in, and these may differ
+        found = compare.compare(before, after, metric=name, allow=("preprocessing",)).headline
+        if found.base is not None and found.cand is not None and found.change:
+            break
+    else:
+        raise SystemExit(
+            f"{runs}: {direction.task}/{direction.metric} has no test; too few samples"
+        )
+    sign = 1 if direction.higher else -1
+    return {
+        "base": found.base,
+        "cand": found.cand,
+        "difference": sign * (found.cand - found.base),
+        "error": found.change.error,
+        "metric": found.name,
+    }
+
+
+if __name__ == "__main__":
+    main()
