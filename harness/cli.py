@@ -10,7 +10,16 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from harness import cli_gate, cli_judge, cli_report
+from harness import (
+    cli_gate,
+    cli_import,
+    cli_judge,
+    cli_report,
+    cli_store,
+    cli_teach,
+    cli_train,
+    cli_world,
+)
 from harness.errors import SightlineError, UsageError
 
 app = typer.Typer(
@@ -32,7 +41,7 @@ Options = Annotated[
 ]
 Limit = Annotated[int | None, typer.Option(help="only the first N samples")]
 Seed = Annotated[int, typer.Option(help="seed of sampling and guessing")]
-RunFolder = Annotated[Path, typer.Argument(help="a run folder")]
+RunFolder = Annotated[str, typer.Argument(help="a run folder, or a run in a store (s3://...)")]
 
 
 def main() -> None:
@@ -98,6 +107,8 @@ def run(
     from harness import run as loop
     from harness.find import make_model, make_task
 
+    if out is not None and ":/" in str(out):
+        raise UsageError("--out is a folder; `sightline push` puts a finished run into a store")
     if resume and out is None:
         raise UsageError("--resume needs --out: the run folder to go on with")
     made_task = make_task(task, data)
@@ -130,9 +141,14 @@ def run(
 
 
 app.command()(cli_judge.judge)
+app.command()(cli_train.train)
+app.add_typer(cli_teach.app, name="teach")
 app.command(name="judge-agreement")(cli_judge.agreement)
 cli_gate.register(app)
 cli_report.register(app)
+cli_import.register(app)
+cli_store.register(app)
+cli_world.register(app)
 
 
 @app.command()
@@ -192,14 +208,32 @@ def export(
 
 @app.command()
 def demo(
+    out: Annotated[Path, typer.Option(help="where everything goes")] = Path("demo"),
+    tiny: Annotated[
+        bool, typer.Option("--tiny", help="a minute, models that learn little")
+    ] = False,
+    published: Annotated[
+        bool, typer.Option("--published", help="a real text model and replayed predictions")
+    ] = False,
     data: Annotated[
-        Path | None, typer.Option(help="folder with 'pope' and 'scienceqa' in it")
+        Path | None, typer.Option(help="--published: folder with 'pope' and 'scienceqa'")
     ] = None,
-    out: Annotated[Path, typer.Option(help="where records and the model go")] = Path("demo"),
-    hub: Annotated[bool, typer.Option("--hub", help="read data from the Hugging Face Hub")] = False,
+    hub: Annotated[bool, typer.Option("--hub", help="--published: data from the Hub")] = False,
 ) -> None:
-    """A real model on real questions in a few minutes, next to floors and replayed answers."""
+    """Make a world, train two small models, score, compare and gate them, in ten minutes."""
+    if published:
+        _published(out, data, hub)
+        return
+    if data is not None or hub:
+        raise UsageError("--data and --hub go with --published; the demo makes its own world")
     from harness import demo as steps
+
+    steps.run(out, "tiny" if tiny else "full")
+    print(f"open: {out / 'board.html'} and {out / 'report.html'}\nnext: sightline list")
+
+
+def _published(out: Path, data: Path | None, hub: bool) -> None:
+    from harness import demo_published as steps
     from harness import progress
 
     watcher = progress.Bar if sys.stderr.isatty() else progress.Lines

@@ -54,25 +54,31 @@ def register(app: typer.Typer) -> None:
 
 
 def compare(
-    base: Annotated[Path, typer.Argument(help="a run folder, or a folder of run folders")],
-    cand: Annotated[Path, typer.Argument(help="the same of the candidate")],
+    base: Annotated[
+        str, typer.Argument(help="a run folder, a folder of them, or the address of a store")
+    ],
+    cand: Annotated[str, typer.Argument(help="the same of the candidate")],
     allow: Allow = None,
     seed: Annotated[int, typer.Option(help="seed of the resampling")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="as JSON")] = False,
 ) -> None:
-    """Compare two runs item by item: what changed, how sure that is, which items flipped."""
+    """Compare two runs item by item: what changed, how sure that is, which items flipped.
+
+    Several runs of one model on one task count as one: the mean of each item comes first.
+    """
     from reports import compare as report
     from reports import compare_text
-    from reports.comparable import load_all
+    from reports.repeats import load_all
 
-    found = report.compare_all(load_all([base]), load_all([cand]), allow=allow or (), seed=seed)
+    before, after = (load_all([place], allow or ()) for place in (base, cand))
+    found = report.compare_all(before, after, allow=allow or (), seed=seed)
     print(compare_text.to_json(found) if as_json else compare_text.text(found))
 
 
 def gate(
     candidates: Annotated[
-        list[Path] | None,
-        typer.Argument(help="run folders of the candidate, one per task, or folders of them"),
+        list[str] | None,
+        typer.Argument(help="runs of the candidate: folders, folders of them, store addresses"),
     ] = None,
     config: Annotated[Path, typer.Option("--config", "-c", help="gate.yaml or gate.toml")] = Path(
         "gate.yaml"
@@ -89,6 +95,7 @@ def gate(
     markdown: Annotated[
         File, typer.Option(help="write Markdown here; $GITHUB_STEP_SUMMARY is added to by itself")
     ] = None,
+    html: Annotated[File, typer.Option(help="write one HTML page here")] = None,
     plan: Annotated[
         bool, typer.Option("--plan", help="say what the gate can see and what it costs")
     ] = False,
@@ -109,7 +116,9 @@ def gate(
         elif self_test:
             code = _self_test(made, home, candidates or [])
         else:
-            code = _attempt(made, home, candidates or [], config, junit, sarif, json, markdown)
+            code = _attempt(
+                made, home, candidates or [], config, junit, sarif, json, markdown, html
+            )
     except SightlineError as error:
         print(f"sightline: error: {error}", file=sys.stderr)
         code = _code(error)
@@ -128,7 +137,7 @@ def _code(error: SightlineError) -> int:
 
 def _config(
     path: Path,
-    candidates: list[Path],
+    candidates: list[str],
     baseline: list[str] | None,
     baselines: Path | None,
     allow: list[str] | None,
@@ -143,19 +152,33 @@ def _config(
     if baseline:
         changes["baseline"] = baseline[0] if len(baseline) == 1 else tuple(baseline)
     elif made.baseline:
-        changes["baseline"] = _relative(made.baseline, path.parent, _home(path, made, baselines))
-    changes["rejudged"] = {task: str(path.parent / run) for task, run in made.rejudged.items()}
+        changes["baseline"] = _relative(made.baseline, path, _home(path, made, baselines))
+    changes["rejudged"] = {task: _beside(path, run) for task, run in made.rejudged.items()}
+    changes["anchors"] = {
+        task: anchor.model_copy(
+            update={"run": _beside(path, anchor.run), "labels": _beside(path, anchor.labels)}
+        )
+        for task, anchor in made.anchors.items()
+    }
     if allow:
         changes["allow"] = tuple(dict.fromkeys([*made.allow, *check_names(allow)]))
     return made.model_copy(update=changes)
 
 
-def _relative(found: str | tuple[str, ...], folder: Path, home: Path) -> str | tuple[str, ...]:
+def _beside(file: Path, place: str) -> str:
+    """Return a place that the file names as seen from here."""
+    from harness.store import as_path
+
+    at = as_path(place)
+    return at if isinstance(at, str) else str(file.parent / at)
+
+
+def _relative(found: str | tuple[str, ...], file: Path, home: Path) -> str | tuple[str, ...]:
     """Return run folders of the file as seen from here; a blessed name stays what it is."""
     if isinstance(found, str):
         blessed = (home / f"{found}.json").is_file()
-        return found if blessed or not (folder / found).is_dir() else str(folder / found)
-    return tuple(str(folder / place) for place in found)
+        return found if blessed or not (file.parent / found).is_dir() else _beside(file, found)
+    return tuple(_beside(file, place) for place in found)
 
 
 def _home(path: Path, made: "Config", asked: Path | None) -> Path:
@@ -163,15 +186,15 @@ def _home(path: Path, made: "Config", asked: Path | None) -> Path:
 
 
 def _plan(
-    made: "Config", home: Path, candidates: list[Path], price_in: float, price_out: float
+    made: "Config", home: Path, candidates: list[str], price_in: float, price_out: float
 ) -> None:
-    from reports.comparable import load_all
     from reports.gate import baselines as store
     from reports.gate import plan
     from reports.gate.evaluate import baseline_runs
+    from reports.repeats import load_all
 
     entry, base = baseline_runs(made, home)
-    history = [run for place in candidates for run in load_all([place]).values()]
+    history = [run for place in candidates for run in load_all([place], made.allow).values()]
     for older in store.all_of(home):
         if entry is None or older.digest != entry.digest:
             try:
@@ -184,16 +207,16 @@ def _plan(
     print(plan.text(found))
 
 
-def _self_test(made: "Config", home: Path, candidates: list[Path]) -> int:
-    from reports.comparable import load_all
+def _self_test(made: "Config", home: Path, candidates: list[str]) -> int:
     from reports.gate import selftest
     from reports.gate.evaluate import baseline_runs
+    from reports.repeats import load_all
 
-    base = baseline_runs(made, home)[1]
+    base = {task: run.each[0] for task, run in baseline_runs(made, home)[1].items()}
     trials = list(selftest.faults(made, base, seed=made.seed))
     if not any(trial.found is not None for trial in trials):
         raise DataError("no gated task of the baseline can block; there is nothing to test")
-    found = selftest.alarms(made, base, load_all(candidates)) if candidates else None
+    found = selftest.alarms(made, base, load_all(candidates, made.allow)) if candidates else None
     print(selftest.text(trials, found))
     if not found:
         print("      name a second run of the same model to measure noise and false alarms")
@@ -203,15 +226,17 @@ def _self_test(made: "Config", home: Path, candidates: list[Path]) -> int:
 def _attempt(
     made: "Config",
     home: Path,
-    candidates: list[Path],
+    candidates: list[str],
     config: Path,
     junit: File,
     sarif: File,
     json: File,
     markdown: File,
+    html: File,
 ) -> int:
     from reports.gate import evaluate
     from reports.gate.outputs import github, text
+    from reports.gate.outputs import html as as_html
     from reports.gate.outputs import json as as_json
     from reports.gate.outputs import junit as as_junit
     from reports.gate.outputs import markdown as as_markdown
@@ -225,6 +250,7 @@ def _attempt(
         print(github.write(report), end="")
     made_of = (
         (junit, as_junit.write), (json, as_json.write), (markdown, as_markdown.write),
+        (html, as_html.write),
         (sarif, lambda found: as_sarif.write(found, config.as_posix())),
     )  # fmt: skip
     for path, write in made_of:
@@ -246,7 +272,7 @@ def _write(path: Path, content: str, *, add: bool = False) -> None:
 def bless(
     name: Annotated[str, typer.Argument(help="a new name, as llava-7b@2026-08")],
     runs: Annotated[
-        list[Path], typer.Argument(help="run folders, one per task, or folders of them")
+        list[str], typer.Argument(help="runs: folders, folders of them, or store addresses")
     ],
     why: Annotated[str, typer.Option(help="why this is the baseline")],
     major: Annotated[

@@ -69,7 +69,7 @@ def how(
 
 
 def judge(
-    run: Annotated[Path, typer.Argument(help="a run folder")],
+    run: Annotated[str, typer.Argument(help="a run folder")],
     judge: Judges = None,
     judge_option: JudgeOptions = None,
     data: Annotated[
@@ -94,6 +94,7 @@ def judge(
     from harness.record import read
 
     record = read(run)
+    judging.may_judge(record)
     task = make_task(record.run["task"]["name"], data or record.run["source"]["address"])
     judging.rubric_of(task)
     asked = how(
@@ -149,7 +150,7 @@ def forecast(planned: "Plan", judging: "How") -> str:
     return "\n".join(lines(planned.task, planned.samples, judging))
 
 
-def carry_out(folder: Path, task: "Task", judging: "How", *, quiet: bool) -> "Record":
+def carry_out(folder: Path | str, task: "Task", judging: "How", *, quiet: bool) -> "Record":
     """Judge a run folder with a progress display."""
     from harness import progress
     from harness.judging import judge as judge_run

@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 from harness.types import Image, Rubric, Sample, Task
@@ -23,6 +24,15 @@ def digest(value: Any, length: int = _LENGTH) -> str:
     """Return the hash of any JSON-like value, independent of the order of its keys."""
     text = _encode(value)
     return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:length]
+
+
+def of_file(path: Path) -> str:
+    """Return the sha256 of a file, in hex. Raises OSError."""
+    with path.open("rb") as file:
+        hashed = sha256()
+        while block := file.read(1 << 20):
+            hashed.update(block)
+    return hashed.hexdigest()
 
 
 def prompt_parts(sample: Sample) -> list[Any]:

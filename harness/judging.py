@@ -24,11 +24,21 @@ from harness.errors import DataError, RunStopped, SightlineError, UsageError
 from harness.judge_bench import Bench, Case, Judge, settled
 from harness.judge_budget import Budget, estimate
 from harness.judge_cache import Cache
-from harness.record import Record, Row, appending, read, read_lines, read_rows, save, waits
+from harness.record import (
+    Record,
+    Row,
+    appending,
+    read,
+    read_lines,
+    read_rows,
+    save,
+    waits,
+)
 from harness.run import Watcher, summarise
+from harness.seal import check_seal
 from harness.types import Rubric, Sample, Task
 
-__all__ = ["Budget", "How", "Judge", "forecast", "judge", "preview", "rubric_of"]
+__all__ = ["Budget", "How", "Judge", "forecast", "judge", "may_judge", "preview", "rubric_of"]
 
 
 @dataclass(frozen=True)
@@ -102,6 +112,16 @@ def forecast(task: Task, samples: Sequence[Sample], how: How) -> list[str]:
     case = Case(rubric, how.judges, how.repeats, 0, by_id, gold)
     calls = ((case.ask(slot, 0), rubric.decodings[0]) for slot in case.slots())
     return estimate(calls, how.budget, guessed=True)
+
+
+def may_judge(record: Record) -> None:
+    """Raise UsageError for a run that lies in a store, DataError for one that was edited."""
+    if record.address:
+        raise UsageError(
+            f"{record.address} is in a store, where a run never changes: `sightline pull` it, "
+            "judge the copy, and push that under another name"
+        )
+    check_seal(record.folder, record.run)
 
 
 def rubric_of(task: Task) -> Rubric:
@@ -201,7 +221,7 @@ class _Sitting:
             if not stopped:
                 raise
             found = summarise(self.folder, self.task, self.samples, stopped=True)
-        return {**found, "status": "stopped"} if stopped else found
+        return {**found, "status": "stopped", "seal": None} if stopped else found
 
     def _values(self) -> dict[str, list[float | None]]:
         """Return every metric for each vote alone; nothing when there is one vote."""
@@ -217,6 +237,7 @@ class _Sitting:
 
 def _open(record: Record, task: Task, how: How) -> _Sitting:
     """Check that run, task and judges fit. Raises UsageError or DataError."""
+    may_judge(record)
     rubric, run = rubric_of(task), dict(record.run)
     if run["task"]["name"] != task.name:
         raise UsageError(f"{record.folder} is a run of {run['task']['name']}, not of {task.name}")

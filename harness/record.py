@@ -11,20 +11,25 @@
 A row is one write to the file, so a crash leaves at most one half-written last line: readers pass
 over it and `--resume` cuts it off and asks that sample again. Everything that people look at reads
 this folder and nothing else. `SCHEMA` goes up when a reader of today would misread a file.
+
+A run that is finished is sealed: run.json holds the sha256 of the files with rows, so that an edit
+by hand is seen even where it changes no number. A finished run may be kept in a store
+(harness/store.py); `read` takes its address as well.
 """
 
 import fcntl
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
-from harness import verdicts
+from harness import store, verdicts
 from harness.errors import DataError, RunStopped, UsageError
+from harness.seal import check_seal
 
 SCHEMA = 1
 DONE = ("scored", "unparsed")
@@ -41,6 +46,13 @@ class Record:
 
     folder: Path
     run: Mapping[str, Any] = field(repr=False)
+    address: str = ""
+    """Where it is in a store; `folder` is then a copy that is not to be written to."""
+
+    @property
+    def sealed(self) -> bool:
+        """Whether run.json holds digests of its rows; runs of older versions do not."""
+        return bool(self.run.get("seal"))
 
     @cached_property
     def metrics(self) -> dict[str, dict[str, Any]]:
@@ -68,9 +80,16 @@ class Record:
         return pd.DataFrame([flat(row) for row in self.rows()])
 
 
-def read(folder: Path | str) -> Record:
-    """Open a run folder. Raises DataError when it is none, or of another schema."""
-    folder = Path(folder)
+def read(place: Path | str, files: Sequence[str] = ()) -> Record:
+    """Open a run folder, or a run in a store, of which `files` may fetch only some.
+
+    Raises DataError when it is none, or of another schema.
+    """
+    at = store.as_path(place)
+    if isinstance(at, str) or store.is_run(at):
+        folder, address = store.fetch(place, files), str(place)
+    else:
+        folder, address = at, ""
     path = folder / "run.json"
     try:
         run = json.loads(path.read_text(encoding="utf-8"))
@@ -84,7 +103,7 @@ def read(folder: Path | str) -> Record:
             f"{path}: schema {found}, this version of Sightline reads schema {SCHEMA}; "
             "use the version that wrote it"
         )
-    return Record(folder, run)
+    return Record(folder, run, address)
 
 
 def read_rows(folder: Path, *, vote: int | None = None) -> Iterator[Row]:
@@ -292,6 +311,10 @@ class Writer:
             self.header["resumed"] = [*before.get("resumed", []), self.header["now"]]
             self.header["seconds"] = before.get("seconds", 0.0)
             self.before = before
+            try:
+                check_seal(self.folder, before)
+            except DataError as error:  # a damaged line may be removed; that it was stays known
+                self.header["edited"] = [*before.get("edited", []), str(error)]
             if "judging" in before:  # verdicts on answers that are kept stay what they are
                 for name in ("judging", "judgings"):
                     self.header[name] = before[name]

@@ -22,6 +22,7 @@ from harness import environment, fingerprint
 from harness.collect import seldom
 from harness.errors import DataError, RunStopped, SightlineError, UsageError
 from harness.record import SCHEMA, Record, Row, Writer, read, read_rows
+from harness.seal import seal
 from harness.stats import COUNTED
 from harness.types import Answer, Failure, Image, Model, Sample, Score, Task
 
@@ -345,9 +346,9 @@ def _finish(planned: Plan, writer: Writer, outcome: BaseException | None, second
 def summarise(
     folder: Path, task: Task, samples: Sequence[Sample], *, stopped: bool
 ) -> dict[str, Any]:
-    """Return the status, counts and metrics that follow from the rows of a run of `samples`.
+    """Return the status, counts, metrics and seal that follow from the rows of a run of `samples`.
 
-    Writes rows.parquet beside them, unless the run was `stopped`.
+    Writes rows.parquet beside them, unless the run was `stopped`; then there is no seal either.
     """
     from harness import parquet
     from harness.stats import estimate_all
@@ -370,6 +371,7 @@ def summarise(
         "status": "stopped" if stopped else "complete" if complete else "incomplete",
         "counts": {"total": len(samples), **counts},
         "metrics": {name: asdict(value) for name, value in metrics.items()},
+        "seal": None if stopped else seal(folder),
     }
 
 

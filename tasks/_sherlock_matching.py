@@ -210,8 +210,16 @@ def _matched(rows: Rows) -> Extras:
             scores = np.array([row["answer"]["scores"] for row in proposed])
             overlaps = np.array([row["stats"]["relevance"] for row in proposed])
             picks, possible = localized(scores, overlaps)
-            for row, pick, could in zip(people, picks.tolist(), possible.tolist(), strict=True):
-                found[row["id"]]["stats"] = {"auto": float(pick), "oracle": float(could)}
+            taken = scores.argmax(axis=0).tolist()
+            for k, (row, pick, could) in enumerate(
+                zip(people, picks.tolist(), possible.tolist(), strict=True)
+            ):
+                boxes = proposed[taken[k]].get("regions", [])  # drawn in reports
+                found[row["id"]]["stats"] = {
+                    "auto": float(pick),
+                    "oracle": float(could),
+                    "boxes": boxes,
+                }
     return found
 
 

@@ -36,6 +36,8 @@ from tasks._refcoco_files import Refer, load
 VARIANTS = {
     "bins224": "the box as integers on a 224 grid (LocVLM-B); the same as 'refcoco'",
     "bins336": "the box as integers on a 336 grid (LocVLM-L)",
+    "bins224-square": "LocVLM-B's own frame: 224 bins of the square that the picture is padded to",
+    "bins336-square": "LocVLM-L's: 336 bins of the same square",
     "float": "the box as fractions of width and height, 4 decimals (LocVLM's NFP)",
     "drawn": "lmms-eval: a red rectangle drawn on the picture, its prompt; another task",
     "kosmos": "Kosmos-2: the box as two location tokens after 'It'; the first sentence counts",
@@ -142,10 +144,32 @@ def _prompt(
         return (image, KOSMOS.replace("{box}", box))
     if form == "float":
         numbers = [f"{share:.4f}" for share in shares]
+    elif form.endswith("-square"):
+        bins = int(form.removeprefix("bins").removesuffix("-square"))
+        numbers = [str(number) for number in _square(corners, size, bins)]
     else:
         bins = int(form.removeprefix("bins"))
         numbers = [str(round(share * bins)) for share in shares]
     return (image, ASK.replace("{box}", f"[{', '.join(numbers)}]"))
+
+
+def _square(
+    corners: tuple[float, float, float, float], size: tuple[int, int], bins: int
+) -> list[int]:
+    """Return the bins of the corners on the square that a picture of `size` is padded to.
+
+    As our LocVLM records have them (docs/trainers/locvlm.md): the picture in the middle of the
+    square, an odd pixel more on the right or below; floor, not round, so that there are
+    exactly `bins`; on hundredths of pixels, since floor(x / side * bins) in floating point is one
+    too low at one edge in ten.
+    """
+    side = max(size)
+    numbers = []
+    for place, value in enumerate(corners):
+        offset = (side - size[place % 2]) // 2
+        inside = min(max(round(value * 100) + offset * 100, 0), side * 100)
+        numbers.append(min(inside * bins // (side * 100), bins - 1))
+    return numbers
 
 
 def _patches(shares: Sequence[float]) -> tuple[int, int]:

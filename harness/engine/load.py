@@ -54,6 +54,10 @@ class Settings:
     compile: bool = False
     fit_grid: str = "full"
     """What fine-tuning searches: full, as the task says, or small; see `harness.fit.searching`."""
+    video_pool: int = 0
+    """Tokens for moments, where all pictures of a prompt make a video; 0: they are pictures."""
+    video_frames: int = 0
+    """Most frames of such a video; 0: as many as it has tokens for moments."""
 
 
 def device_of(settings: Settings) -> torch.device:

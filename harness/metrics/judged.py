@@ -37,7 +37,7 @@ def judged(table: "Frame", mask: "NDArray[np.bool_]", options: Mapping[str, Any]
     of = _points(options["of"]) if options["of"] != "ratio" else _ratio
     early = options.get("rounding", "llava") == "llava"
     return Sums(
-        _clustered(table, values.reshape(len(table.ids), -1)),
+        _clustered(table, values.reshape(len(table.ids), max(votes, 1) * 3)),
         lambda s: _over_votes(s, of, digits=None),
         int((values[:, :, 2].sum(axis=1) > 0).sum()),
         bounded=False,

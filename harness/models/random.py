@@ -23,7 +23,8 @@ def _choose(
 ) -> Iterator[Answer]:
     pool = sorted({sample.target for sample in population})
     for sample in samples:
-        draw = Random(f"{decoding.seed}/{sample.id}")
+        # salted: a task that shuffles by the same words would otherwise answer itself
+        draw = Random(f"random/{decoding.seed}/{sample.id}")
         if ask == "generate":
             yield Answer(draw.choice(sample.choices or pool))
         elif ask == "encode":

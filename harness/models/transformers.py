@@ -48,6 +48,8 @@ def make(
     chat: bool | str = "auto",
     compile: bool | str = False,
     fit_grid: str = "full",
+    video_pool: int = 0,
+    video_frames: int = 0,
 ) -> Model:
     """Make the model at `address`: a checkpoint directory, a hub name or a .gguf file.
 
@@ -70,6 +72,10 @@ def make(
         compile: Compile feed-forward blocks and norms with torch.compile.
         fit_grid: Dual encoders: rates and decays that fine-tuning tries, full (the protocol's) or
             small (12 candidates).
+        video_pool: LLaVA: take all pictures of a prompt for the frames of one video, pooled as
+            Video-ChatGPT does into so many tokens for moments (100 there) and one per patch.
+        video_frames: Most frames of such a video, from the middles of equal segments; 0: as many
+            as there are tokens for moments.
 
     Raises:
         UsageError: An option is wrong, or the architecture is none of these.
@@ -95,13 +101,24 @@ def make(
         chat=chat if chat == "auto" else _flag("chat", chat),
         compile=_flag("compile", compile),
         fit_grid=_one_of("fit_grid", fit_grid, GRIDS),
+        video_pool=_count("video_pool", video_pool, 0),
+        video_frames=_count("video_frames", video_frames, 0),
     )
     if not address:
         raise UsageError("transformers: needs an address, such as transformers:path/to/checkpoint")
-    if gguf_file is not None or address.endswith(".gguf"):
+    if video_frames > video_pool:
+        raise UsageError(
+            f"video_frames={video_frames} do not fit into the tokens of video_pool={video_pool}"
+        )
+    gguf = gguf_file is not None or address.endswith(".gguf")
+    if gguf and video_pool:
+        raise UsageError("video_pool needs a LLaVA checkpoint; a llama.cpp file has no tower")
+    if gguf:
         return Decoder(address, settings, "gguf")
     config = read_config(address, settings)
     kind = _kind(config)
+    if video_pool and kind != "images":
+        raise UsageError(f"video_pool needs a LLaVA checkpoint; {address} is {config.model_type}")
     if kind == "dual":
         from harness.engine.dual import DualEncoder
 
@@ -166,6 +183,9 @@ class Decoder:
         elsewhere = ("workers", "batch", "batch_tokens", "revision", "adapter", "engine")
         for name in (*elsewhere, "fit_grid"):
             del asked[name]  # said elsewhere, or only about speed, or not about decoders
+        if not self.settings.video_pool:
+            for name in ("video_pool", "video_frames"):
+                del asked[name]  # models that were recorded before these stay the same
         if self.kind != "gguf":
             self._read()  # a llama.cpp file has its tokenizer inside
         reader = self._reader
@@ -247,8 +267,13 @@ class Decoder:
                 processor = load.read_processor(self.address, config, settings)
             else:
                 processor = load.read_tokenizer(self.address, settings)
-            token = _image_token(config, processor)
-            self._reader = Reader(processor, token, settings.chat, settings.system)
+            told = (processor, _image_token(config, processor), settings.chat, settings.system)
+            if settings.video_pool:
+                from harness.engine.video import VideoReader
+
+                self._reader = VideoReader(*told, settings.video_pool, settings.video_frames)
+            else:
+                self._reader = Reader(*told)
         return self._reader
 
     def _load(self) -> "Engine":
@@ -271,6 +296,10 @@ class Decoder:
                 else transformers.AutoModelForCausalLM
             )
             model, attention = load.load_model(auto, self.address, settings)
+            if settings.video_pool:
+                from harness.engine.video import watch
+
+                watch(model)
         put_aside = clean_generation(model, reader.tokenizer)
         lm = LM(model, reader.tokenizer, reader.image_token)
         self._loaded_facts = {
