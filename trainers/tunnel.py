@@ -54,18 +54,18 @@ class Direction:
 
 
 DIRECTIONS = (
-    Direction("untuned", "instruct", "gqa", "accuracy", "dissertation, table 3.4's order"),
-    Direction("untuned", "instruct", "pope", "adversarial.f1", "dissertation, table 3.4's order"),
+    Direction("untuned", "format", "gqa", "accuracy", "table 3.4's order: tuning over none"),
+    Direction("untuned", "format", "pope", "adversarial.accuracy", "table 3.4's order"),
     Direction("untuned", "instruct", "llava_bench", "all", "dissertation, table 3.4: 21.5 to 85.1"),
     Direction("instruct", "vqa", "gqa", "accuracy", "table 4.2, rung 1"),
     Direction("vqa", "format", "gqa", "accuracy", "table 4.2, rung 2 (MME +126.8, GQA -0.2)"),
-    Direction("vqa", "format", "pope", "adversarial.f1", "table 4.2, rung 2 (MME +126.8)"),
+    Direction("vqa", "format", "pope", "adversarial.accuracy", "table 4.2, rung 2 (MME +126.8)"),
     Direction("format", "mlp", "gqa", "accuracy", "table 4.2, rung 3 (GQA +0.5)"),
     Direction("mlp", "locvlm", "coco_spatial", "left_right", "LocVLM, table 4"),
     Direction("mlp", "locvlm", "coco_spatial", "above_below", "LocVLM, table 4"),
     Direction("mlp", "locvlm", "refcoco", "mean.meteor", "LocVLM, tables 10 and 11"),
     Direction("mlp", "locvlm", "hallucination", "accuracy", "LocVLM, table 8"),
-    Direction("mlp", "locvlm", "pope", "adversarial.f1", "LocVLM, table 9"),
+    Direction("mlp", "locvlm", "pope", "adversarial.accuracy", "LocVLM, table 9"),
 )
 
 
@@ -78,14 +78,16 @@ class Plan:
     stage1_steps: int
     steps: int
     batch: int
-    limits: Mapping[str, int] = field(default_factory=dict)
-    """Samples of a task that are asked; 0: all."""
+    pictures: Mapping[str, int] = field(default_factory=dict)
+    """Pictures that a task asks about; all where it is not named."""
 
 
 PLANS = {
-    "tiny": Plan("tiny", 10, 20, 4, dict.fromkeys(("gqa", "pope", "coco_spatial"), 40)),
-    "mini": Plan("mini", 100, 400, 8, {"gqa": 800, "refcoco": 300, "hallucination": 400}),
-    "small": Plan("small", 400, 2000, 8, {"refcoco": 1000}),
+    "tiny": Plan("tiny", 10, 20, 4, {"gqa": 5, "pope": 5, "refcoco": 5, "hallucination": 10}),
+    "mini": Plan(
+        "mini", 60, 400, 8, {"gqa": 150, "pope": 100, "refcoco": 30, "hallucination": 150}
+    ),
+    "small": Plan("small", 400, 2000, 8, {"refcoco": 150}),
 }
 PICTURES = {
     "instruct": "instruct",

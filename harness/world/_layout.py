@@ -17,6 +17,10 @@ from harness.world._shapes_place import GROUND, WORKTOPS
 from harness.world._shapes_scene import pose_of
 from harness.world.scene import Box, Person, Thing
 
+SIMPLE = "simple"
+"""Not a shift: in force in both splits. Few things, and large ones: a small model's patches are
+coarse."""
+_BIG = 1.6
 SMALL = 0.6
 _PERSON = 0.54
 """Height of a large standing person as a part of the picture's height."""
@@ -99,7 +103,8 @@ def arrange(
     size: tuple[int, int],
 ) -> Layout:
     """Find a place for every piece; those without one are left out and `whole` is False."""
-    scale = 0.5 if "small" in active else 0.74 if "crowded" in active else 1.0
+    scale = _BIG if SIMPLE in active else 1.0
+    scale *= 0.5 if "small" in active else 0.74 if "crowded" in active else 1.0
     groups = _groups(draw, pieces, place, scale, size)
     groups.sort(key=lambda group: -_area(_outer(group)))
     layout = Layout()
@@ -137,7 +142,7 @@ def width_of(piece: Piece, scale: float, wide: int) -> float:
 
 def _height(piece: Piece, scale: float, high: int) -> float:
     factor = 1.0 if piece.size == "large" else 0.72
-    return _PERSON * high * factor * max(scale, 0.55)
+    return _PERSON * high * factor * min(max(scale, 0.55), 1.15)
 
 
 def _standing(piece: Piece, scale: float, wide: int) -> Box:

@@ -8,7 +8,8 @@ from dataclasses import replace
 from random import Random
 
 from harness.world import lore
-from harness.world.draw import SIMPLE, SIZE, compose, finish, split_of
+from harness.world._layout import SIMPLE
+from harness.world.draw import SIZE, compose, finish, split_of
 from harness.world.scene import Box, Clip, Scene, Thing
 
 FRAMES = 8

@@ -10,15 +10,13 @@ from dataclasses import replace
 from random import Random
 
 from harness.world import lore
-from harness.world._layout import Layout, Piece, arrange
+from harness.world._layout import SIMPLE, Layout, Piece, arrange
 from harness.world._shapes import hull
 from harness.world._shapes_scene import parts_of
 from harness.world.relate import relations
 from harness.world.scene import Person, Scene, Split
 
 SIZE = (320, 240)
-SIMPLE = "simple"
-"""Not a shift: in force in both splits."""
 _TRIES = 12
 _AWAY = 0.05
 """Weight of a kind in a place where it is not at home."""

@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import cos, isqrt, pi
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from torch.nn import functional
 
 from harness.errors import DataError
 from trainers.builders import shapes
+from trainers.engine.muon import MuonAdamW, inner
 
 _STOP = frozenset(("a", "an", "the", "of", "in", "on", "at", "with", "who", "and", "is", "to"))
 _RARE = 8
@@ -126,7 +128,7 @@ def train(
     *,
     sizes: dict[str, Any],
     steps: int,
-    batch: int = 8,
+    batch: int = 16,
     lr: float = 2e-3,
     seed: int = 0,
     say: Callable[[str], None] = print,
@@ -139,7 +141,7 @@ def train(
         sizes: Of a CLIP vision tower (shapes.TOWERS); image and patch size come from the lessons.
         steps: Optimizer steps; the rate rises over the first 50 and falls as a cosine.
         batch: Pictures of a step.
-        lr: Highest learning rate.
+        lr: Highest learning rate, of AdamW; the layers' matrices have Muon (muon.py).
         seed: Of the weights and of the order of pictures.
         say: Told every tenth of the way.
     """
@@ -151,20 +153,20 @@ def train(
     model = CLIPVisionModel(CLIPVisionConfig(**told))
     head = torch.nn.Linear(model.config.hidden_size, len(lessons.words))
     weights = [*model.parameters(), *head.parameters()]
-    optimizer = torch.optim.AdamW(weights, lr=lr, weight_decay=0.05)
+    optimizer = MuonAdamW([{"params": weights}], inner(model), lr=lr, weight_decay=0.05)
     warm = min(50, max(steps // 10, 1))
     rate = torch.optim.lr_scheduler.LambdaLR(
-        optimizer,
-        lambda step: min(
-            (step + 1) / warm, 0.5 + 0.5 * torch.cos(torch.tensor(step / steps * torch.pi)).item()
-        ),
+        optimizer, lambda step: min((step + 1) / warm, 0.5 + 0.5 * cos(step / steps * pi))
     )
     order = torch.Generator().manual_seed(seed)
     started, seen, recent = time.monotonic(), 0, 0.0
     model.train()
     for step in range(1, steps + 1):
         chosen = torch.randint(len(lessons.looks), (batch,), generator=order).tolist()
-        loss = _loss(model, head, [lessons.looks[n] for n in chosen])
+        looks = [lessons.looks[n] for n in chosen]
+        if step % 2:
+            looks = [mirrored(look) for look in looks]
+        loss = _loss(model, head, looks)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
@@ -179,6 +181,13 @@ def train(
     model.save_pretrained(out)
     _save_processor(out, lessons.side)
     return {"loss": recent, "pictures": float(seen), "seconds": time.monotonic() - started}
+
+
+def mirrored(look: Look) -> Look:
+    """Return a picture as in a mirror, with its regions; phrases never say left or right."""
+    rows, patches = look.weights.shape
+    grid = look.weights.view(rows, isqrt(patches), isqrt(patches))
+    return Look(look.pixels.flip(-1), grid.flip(-1).reshape(rows, patches), look.words)
 
 
 def _normal(pixels: Tensor) -> Tensor:

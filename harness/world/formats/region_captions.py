@@ -1,9 +1,10 @@
 """A phrase for every thing of the training scenes, in Visual Genome's files.
 
-`region_descriptions.json` and `image_data.json` as visualgenome.org gives them (version 1.2), and
-the pictures below VG_100K/. Each thing has one phrase that says all that can be seen of it; one
-more, for the whole picture, says where and when it is. A vision tower learns from them
-(trainers/engine/tower.py). Train split alone. Imports harness.world alone.
+`region_descriptions.json`, `attributes.json` and `image_data.json` as visualgenome.org gives them
+(version 1.2), and the pictures below VG_100K/. Each thing has one phrase that says all that can be
+seen of it; one more, for the whole picture, says where and when it is. A vision tower learns from
+the phrases (trainers/engine/tower.py), a base model from the attributes too (trainers/small.py).
+Train split alone. Imports harness.world alone.
 """
 
 from pathlib import Path
@@ -19,12 +20,14 @@ _MOODS = ("looks", "seems")
 
 def write(world: World, folder: Path) -> None:
     """Write the phrases and the pictures."""
-    phrases, pictures = [], []
+    phrases, attributes, pictures = [], [], []
     for scene, draw in world.each("train", "region_captions"):
         phrases.append({"id": scene.id, "regions": _regions(scene, draw)})
+        attributes.append({"image_id": scene.id, "attributes": _attributes(scene)})
         pictures.append(_picture(scene))
         world.place(scene, folder / "VG_100K" / f"{scene.id}.jpg")
     document(folder / "region_descriptions.json", phrases)
+    document(folder / "attributes.json", attributes)
     document(folder / "image_data.json", pictures)
 
 
@@ -55,6 +58,31 @@ def _regions(scene: Scene, draw: Random) -> list[dict[str, Any]]:
         }
         for number, ((left, top, right, bottom), text) in enumerate(told)
     ]
+
+
+def _attributes(scene: Scene) -> list[dict[str, Any]]:
+    return [
+        {
+            "synsets": [],
+            "h": round(bottom - top),
+            "object_id": scene.id * 1000 + thing.id,
+            "names": [wording.noun(thing)],
+            "w": round(right - left),
+            "attributes": looks(thing),
+            "y": round(top),
+            "x": round(left),
+        }
+        for thing in scene.things
+        for left, top, right, bottom in (thing.box,)
+    ]
+
+
+def looks(thing: Thing) -> list[str]:
+    """Return all that can be seen of a thing, the most telling first: "red", "striped", "small"."""
+    if thing.person:
+        shirt = f"in {wording.article(thing.person.shirt)} shirt"
+        return [shirt, f"with {thing.person.hair} hair", thing.person.mood]
+    return [thing.colour, *(() if thing.material == "plain" else (thing.material,)), thing.size]
 
 
 def phrase(thing: Thing, draw: Random) -> str:
