@@ -1,0 +1,1 @@
+"""Evaluation by people: forms to fill in, answers read back, tables with majority and agreement."""
