@@ -102,6 +102,12 @@ def _can_fit(task: Task, model: Model, samples: Sequence[Sample]) -> None:
             f"'{model.name}' cannot be: take a dual encoder (transformers: with a CLIP or SigLIP), "
             "or another variant of the task"
         )
+    maps = getattr(model, "dense", not getattr(model, "looks", True))
+    if not maps and any(sample.facts.get("dense") == "map" for sample in samples):
+        raise UsageError(
+            f"{task.name} asks for a map of classes over the picture, and '{model.name}' answers in "
+            "words: take a dual encoder (transformers: with a CLIP or SigLIP)"
+        )
 
 
 def run(

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import DataError, unknown
-from harness.metrics import captions, classification, judged
+from harness.metrics import captions, classification, detection, judged, segmentation
 from harness.metrics.grouped import all_right, rows_key, sum_of
 from harness.metrics.joint import both
 from harness.metrics.ranking import macro_mean
@@ -418,6 +418,9 @@ METRICS: dict[str, Kind] = {
     "judged": judged.judged,
     "meteor": captions.meteor,
     "bleu": captions.bleu,
+    "average_precision": detection.average_precision,
+    "miou": segmentation.miou,
+    "pixel_accuracy": segmentation.pixel_accuracy,
     **_CLASSIFICATION,
     **{name: _binary(name) for name in _BINARY},
 }

@@ -252,8 +252,9 @@ Reply = tuple[int, Answer | Failure]
 class Model(Protocol):
     """Something that answers. Made by `make(address, **options)` of a file in harness/models.
 
-    Four more members are read where a model has them: `looks` (False: images are never opened),
-    `fits` (True: samples that bring training pictures, facts["fit"], can be asked),
+    Five more members are read where a model has them: `looks` (False: images are never opened),
+    `fits` (True: samples that bring training pictures, facts["fit"], can be asked), `dense` (True:
+    so can those that want a class at every place, facts["dense"] of "map"),
     `prepare(samples)` (all samples of the run, before the first is asked) and `check_ids(ids)`
     (all ids and aliases of the task, also beyond `--limit`).
     """

@@ -1,11 +1,12 @@
 """COCO's instance annotations: which objects are where on which image.
 
 `instances_<split>.json` of the official annotations (cocodataset.org, 2014 and 2017). Used by
-tasks/coco_spatial.py and tasks/hallucination.py, which build their questions from it.
+tasks/coco_spatial.py and tasks/hallucination.py, which build their questions from it, and by
+tasks/coco_det_zeroshot.py, which asks what is in the boxes.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,10 @@ class Thing:
     name: str
     box: tuple[float, float, float, float]
     """(left, top, right, bottom) in pixels."""
+    id: str = ""
+    """Of the annotation."""
+    crowd: bool = False
+    """Several objects in one box."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +57,13 @@ class Scenes:
     image: Callable[[str], Image]
 
 
-def load(data: str | None, task: str) -> Scenes:
-    """Read the instances at `data`: the file, or a folder with one (val2014 wins over val2017).
+def load(data: str | None, task: str, splits: Sequence[str] = ("val2014", "val2017")) -> Scenes:
+    """Read the instances at `data`: the file, or a folder with one (the first of `splits` wins).
 
     Raises DataError when there is none, several, or one that is damaged.
     """
     root = data_folder(data, task)
-    path = root if root.is_file() else _find(root)
+    path = root if root.is_file() else _find(root, splits)
     if root.is_file():
         root = root.parent.parent if root.parent.name == "annotations" else root.parent
     document = read_json(path, dict)
@@ -69,9 +74,9 @@ def load(data: str | None, task: str) -> Scenes:
     return Scenes(path, split, version, names, scenes, image_finder(root, folders))
 
 
-def _find(root: Path) -> Path:
+def _find(root: Path, splits: Sequence[str]) -> Path:
     found = sorted({*root.glob("instances_*.json"), *root.glob("annotations/instances_*.json")})
-    for split in ("val2014", "val2017"):
+    for split in splits:
         for path in found:
             if path.name == f"instances_{split}.json":
                 return path
@@ -79,7 +84,7 @@ def _find(root: Path) -> Path:
         return found[0]
     raise DataError(
         f"{root}: expected one file of COCO instance annotations (annotations/"
-        f"instances_val2014.json), found {', '.join(p.name for p in found) or 'none'}"
+        f"instances_{splits[0]}.json), found {', '.join(p.name for p in found) or 'none'}"
         + ("; name the file with --data" if found else "")
     )
 
@@ -97,7 +102,8 @@ def _scenes(path: Path, document: Any) -> tuple[tuple[str, ...], tuple[Scene, ..
             if not all(map(math.isfinite, (left, top, width, height))) or min(width, height) < 0:
                 raise ValueError(f"bbox {row['bbox']}")
             box = (left, top, left + width, top + height)
-            things[row["image_id"]].append(Thing(categories[row["category_id"]], box))
+            name, crowd = categories[row["category_id"]], bool(row.get("iscrowd"))
+            things[row["image_id"]].append(Thing(name, box, str(row["id"]), crowd))
         scenes = []
         for id in sorted(images):
             at, image = f"image {id}", images[id]

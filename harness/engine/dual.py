@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from harness.engine import dense
 from harness.engine.identity import fingerprint, of_processor
 from harness.engine.images import ImageTower, Pixels
 from harness.engine.load import Settings, cannot_load, load_model, source
@@ -35,6 +36,7 @@ class DualEncoder:
     """A model with one tower for images and one for texts."""
 
     fits = True  # a copy of its image side can be trained
+    dense = True  # its patches can be compared with texts (dense.py)
 
     def __init__(self, address: str, settings: Settings) -> None:
         """Remember the checkpoint (a directory or a hub name); the first answer loads it."""
@@ -48,6 +50,10 @@ class DualEncoder:
         found = identity("dual", self._address, self._settings)
         if self._settings.fit_grid != "full":  # the protocol's own leaves the model what it is
             found["options"]["fit_grid"] = self._settings.fit_grid
+        if self._settings.regions == "pool":
+            found["options"]["regions"] = "pool"
+        if self._settings.dense_side:
+            found["options"]["dense_side"] = self._settings.dense_side
         return found | facts
 
     def answer(self, samples: Sequence[Sample], ask: Ask, decoding: Decoding) -> Iterator[Reply]:
@@ -55,11 +61,12 @@ class DualEncoder:
 
         `rank`: the sample has exactly one image; the text of a choice is `texts_of`, or there are
         several (`Ensembles`). Samples with `facts["fit"]` (harness/fit.py) are answered by a copy
-        that is trained for them (harness/engine/finetune.py). `encode`: the projected image
-        features, not normalised, or those of the prompt's text where the prompt has no image.
-        Raises UsageError for `generate`.
+        that is trained for them (harness/engine/finetune.py), those with `facts["dense"]` by parts
+        of the picture (harness/engine/dense.py). `encode`: the projected image features, not
+        normalised, or those of the prompt's text where the prompt has no image. Raises UsageError
+        for `generate`, unless a map of classes is wanted.
         """
-        if ask == "generate":
+        if ask == "generate" and not dense.asked(samples):
             raise UsageError(
                 f"{self.name} is a dual encoder and cannot write text; it ranks choices and "
                 "encodes (use a variant of the task that ranks)"
@@ -74,6 +81,8 @@ class DualEncoder:
             from harness.engine.finetune import answers
 
             yield from answers(samples, towers, self._settings)
+        elif dense.asked(samples):
+            yield from dense.answers(samples, towers, self._settings)
         else:
             yield from rank_by_cosine(
                 samples, towers.images, towers.texts, towers.scale, towers.bias

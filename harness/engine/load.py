@@ -58,6 +58,10 @@ class Settings:
     """Tokens for moments, where all pictures of a prompt make a video; 0: they are pictures."""
     video_frames: int = 0
     """Most frames of such a video; 0: as many as it has tokens for moments."""
+    regions: str = "auto"
+    """How a model looks at a box of a picture: see `harness.models.transformers.make`."""
+    dense_side: int = 0
+    """Shorter side in pixels of pictures whose places are encoded; 0: 512."""
 
 
 def device_of(settings: Settings) -> torch.device:

@@ -26,6 +26,10 @@ DUAL = {"clip", "siglip", "siglip2", "altclip", "chinese_clip", "align", "metacl
 """Model types with an image and a text tower and a scale for their cosine."""
 BATCH_TOKENS = {False: 16384, True: 4096}
 """Tokens in one forward pass by whether it is on a CPU, where larger batches gain nothing."""
+REGIONS = ("auto", "crop", "pool", "draw")
+"""Ways to look at a box of a picture."""
+MATCH = ("itm", "itc")
+"""Scores of BLIP-2: of the matching head, of the contrastive features."""
 CHUNK = 256
 """Samples prepared together at most; those about the same images stay neighbours."""
 
@@ -50,6 +54,9 @@ def make(
     fit_grid: str = "full",
     video_pool: int = 0,
     video_frames: int = 0,
+    regions: str = "auto",
+    dense_side: int = 0,
+    match: str = "itm",
 ) -> Model:
     """Make the model at `address`: a checkpoint directory, a hub name or a .gguf file.
 
@@ -76,6 +83,13 @@ def make(
             Video-ChatGPT does into so many tokens for moments (100 there) and one per patch.
         video_frames: Most frames of such a video, from the middles of equal segments; 0: as many
             as there are tokens for moments.
+        regions: Dual encoders, where a task asks about a box: crop (also auto) looks at the box
+            alone, pool at the features of its places on the whole picture. BLIP-2 retrieval: draw
+            numbers and draws a sample's regions as its regions.json says (auto: as the task does).
+        dense_side: Dual encoders: shorter side in pixels of a picture whose places are encoded;
+            0: 512.
+        match: BLIP-2 retrieval: score with the matching head (itm) or by the cosine of contrastive
+            features (itc).
 
     Raises:
         UsageError: An option is wrong, or the architecture is none of these.
@@ -103,6 +117,8 @@ def make(
         fit_grid=_one_of("fit_grid", fit_grid, GRIDS),
         video_pool=_count("video_pool", video_pool, 0),
         video_frames=_count("video_frames", video_frames, 0),
+        regions=_one_of("regions", regions, REGIONS),
+        dense_side=_count("dense_side", dense_side, 0),
     )
     if not address:
         raise UsageError("transformers: needs an address, such as transformers:path/to/checkpoint")
@@ -115,8 +131,15 @@ def make(
         raise UsageError("video_pool needs a LLaVA checkpoint; a llama.cpp file has no tower")
     if gguf:
         return Decoder(address, settings, "gguf")
+    use_itm = _one_of("match", match, MATCH) == "itm"
     config = read_config(address, settings)
     kind = _kind(config)
+    if kind != "blip2" and (regions == "draw" or not use_itm):
+        raise UsageError(
+            f"regions=draw and match=itc are for BLIP-2 retrieval; {address} is {config.model_type}"
+        )
+    if kind not in ("dual", "blip2") and regions != "auto":
+        raise UsageError(f"regions={regions} is for dual encoders; {address} is none")
     if video_pool and kind != "images":
         raise UsageError(f"video_pool needs a LLaVA checkpoint; {address} is {config.model_type}")
     if kind == "dual":
@@ -127,13 +150,20 @@ def make(
     if kind == "blip2":
         from harness.engine.blip2 import ImageTextMatcher
 
-        matcher: Model = ImageTextMatcher(address, settings)
+        if regions in ("crop", "pool"):
+            raise UsageError(f"regions={regions} is for dual encoders; for BLIP-2: auto or draw")
+        matcher: Model = ImageTextMatcher(address, settings, use_itm)
         return matcher
+    if kind == "blip2 writer":
+        from harness.engine.blip2_writer import ImageTextWriter
+
+        writer: Model = ImageTextWriter(address, settings)
+        return writer
     return Decoder(address, settings, kind)
 
 
 def _kind(config: Any) -> str:
-    """Return which family a checkpoint belongs to: dual, blip2, images or text."""
+    """Return which family a checkpoint belongs to: dual, blip2, blip2 writer, images or text."""
     from transformers.models.auto import modeling_auto as auto
 
     names = getattr(config, "architectures", None) or []
@@ -143,6 +173,8 @@ def _kind(config: Any) -> str:
     if config.model_type in DUAL or (towers and hasattr(config, "logit_scale_init_value")):
         return "dual"
     remote = getattr(config, "auto_map", None) or {}
+    if config.model_type == "blip-2" and config.is_encoder_decoder:
+        return "blip2 writer"
     if getattr(config, "is_encoder_decoder", False):
         raise UsageError(f"{config.model_type} is an encoder-decoder; only decoder-only models run")
     if config.model_type in auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES or (
@@ -181,7 +213,7 @@ class Decoder:
 
         asked = asdict(self.settings)
         elsewhere = ("workers", "batch", "batch_tokens", "revision", "adapter", "engine")
-        for name in (*elsewhere, "fit_grid"):
+        for name in (*elsewhere, "fit_grid", "regions", "dense_side"):
             del asked[name]  # said elsewhere, or only about speed, or not about decoders
         if not self.settings.video_pool:
             for name in ("video_pool", "video_frames"):
@@ -211,6 +243,11 @@ class Decoder:
             raise UsageError(
                 f"{self.name} is a decoder-only model and gives no features; "
                 "ask a dual encoder (CLIP, SigLIP)"
+            )
+        if any(sample.facts.get("dense") == "map" for sample in samples):
+            raise UsageError(
+                f"{self.name} is a decoder-only model without dense features, and the task wants "
+                "the class of every place of a picture; ask a dual encoder (CLIP, SigLIP)"
             )
         if ask == "generate" and decoding.max_tokens < 1:
             raise UsageError(f"max_tokens must be at least 1, not {decoding.max_tokens}")
