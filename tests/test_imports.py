@@ -9,7 +9,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-ENGINES = ("harness.engine.", "trainers.engine.")  # imported once there is work for torch
+LOCALIZED = "blip2 critic generative items losses score stage1 student views".split()
+ENGINES = (  # imported once there is work for torch
+    "harness.engine.",
+    "trainers.engine.",
+    "trainers.contrastive.",
+    *(f"trainers.localized.{name}" for name in LOCALIZED),
+)
 FOLDERS = ("harness", "tasks", "judges", "reports", "leaderboards", "trainers")
 HEAVY = (
     "torch",
