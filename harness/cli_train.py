@@ -46,28 +46,40 @@ def train(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no progress")] = False,
 ) -> None:
     """Train a model by a recipe; the result is a directory that `transformers:DIR` scores."""
-    from trainers.recipe import find
+    from trainers.recipe import ObjectiveRecipe, find
 
     if recipe is None:
         _list()
         return
     found = find(recipe, _changes(config, changes or []))
     if data is None:
-        raise UsageError("train needs --data: a file of LLaVA records, or the folder of them")
+        raise UsageError("train needs --data: the file of records, or the folder of them")
     if resume and out is None:
         raise UsageError("--resume needs --out: the folder of the run to go on with")
     if dry_run:
-        from trainers.engine.estimate import forecast
+        if isinstance(found, ObjectiveRecipe):
+            from trainers.engine.objective_loop import forecast as forecast_objective
 
-        print("\n".join(forecast(found, model, data, images, devices)))
+            lines = forecast_objective(found, model, data, images, devices)
+        else:
+            from trainers.engine.estimate import forecast
+
+            lines = forecast(found, model, data, images, devices)
+        print("\n".join(lines))
         return
     folder = out or Path("trained") / f"{found.name.replace('/', '-')}-{_now()}"
     if devices > 1:
         _spawn(devices, folder)
         return
-    from trainers.engine.loop import train as carry_out
+    given: Any = {"images": images, "resumed": resume, "quiet": quiet}
+    if isinstance(found, ObjectiveRecipe):
+        from trainers.engine.objective_loop import train as carry_out_objective
 
-    result = carry_out(found, model, data, folder, images=images, resumed=resume, quiet=quiet)
+        result = carry_out_objective(found, model, data, folder, **given)
+    else:
+        from trainers.engine.loop import train as carry_out
+
+        result = carry_out(found, model, data, folder, **given)
     if not quiet and os.environ.get("RANK", "0") == "0":
         print(
             f"model: {result.model}\nlog: {folder / 'train_log.jsonl'}\n"

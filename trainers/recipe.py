@@ -2,31 +2,29 @@
 
 A recipe is data: the model it starts from, the records it reads, the text it makes of them, which
 weights may change and how. It is complete (a run is a function of recipe, base model and records)
-and typed; keys that do not exist are refused with the near ones. How a recipe is carried out is in
-trainers/engine. A file of trainers/ has VARIANTS and `make(variant, **options) -> Recipe`.
-Imports pydantic and harness.errors only.
+and typed; keys that do not exist are refused with the near ones. `Recipe` is for chat models,
+`ObjectiveRecipe` for losses of other kinds; how either is carried out is in trainers/engine. A file
+of trainers/ has VARIANTS and `make(variant, **options)` that returns one of them.
+Imports pydantic, harness.errors and trainers._keys only.
 """
 
 import ast
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from harness.errors import UsageError, unknown
+from harness.errors import unknown
+from trainers._keys import Part as Part
+from trainers._keys import changed
+from trainers._keys import check as check
 
 _HOME = Path(__file__).resolve().parent
 Template = Literal["plain", "v0", "v1", "mistral", "chatml", "checkpoint"]
 """`checkpoint`: the chat template that the base model has; it must mark what is generated."""
-
-
-class Part(BaseModel):
-    """Frozen, and without room for keys that nobody reads."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
 
 class Slot(Part):
@@ -116,13 +114,116 @@ class Evaluation(Part):
     """Model options of `sightline run`, as {"dtype": "bfloat16"}."""
 
 
-class Recipe(Part):
-    """All of one training run except where its files lie."""
+class Common(Part):
+    """What every training run states, whatever it trains."""
 
     name: str
     """FILE/VARIANT, as `llava15/stage2`."""
     summary: str = ""
     paper: str = ""
+
+    # What trains
+    trainable: tuple[str, ...] = (".*",)
+    """Regular expressions; a parameter whose whole name matches one of them is trained."""
+    frozen: tuple[str, ...] = ()
+    """Exceptions from `trainable`, matched alike."""
+
+    # The data
+    hold_out: tuple[str, ...] = ()
+    """TASK or TASK=DATA whose pictures must not be among the training pictures (by file hash)."""
+
+    # The optimisation
+    batch_size: int = Field(128, ge=1)
+    """Samples of an optimizer step, over all devices."""
+    micro_batch: int = Field(16, ge=1)
+    """Samples (rows, when packing) of one forward pass on one device."""
+    epochs: float = Field(1, gt=0)
+    max_steps: int = Field(0, ge=0)
+    """Stop after so many optimizer steps; 0: after `epochs`. The schedule ends there."""
+    lr: float = Field(2e-5, gt=0)
+    groups: tuple[Group, ...] = ()
+    """First match wins; the others have `lr`. Biases and norms never decay."""
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    min_lr: float = Field(0.0, ge=0)
+    """Where the cosine ends, for the recipe's `lr`; groups end at the same share of theirs."""
+    warmup: float = Field(0.03, ge=0)
+    """Below 1: share of the steps; from 1 on: steps."""
+    weight_decay: float = Field(0.0, ge=0)
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = Field(1e-8, gt=0)
+    optimizer: str = "adamw_torch"
+    """Any `optim` of transformers' TrainingArguments, or `muon` (trainers/engine/muon.py)."""
+    max_grad_norm: float = Field(1.0, ge=0)
+    """0: not clipped."""
+    seed: int = 42
+
+    # The machine
+    precision: Literal["bf16", "bf16_pure", "fp32"] = "bf16"
+    """`bf16`: float32 weights that train, bfloat16 ones that do not, bfloat16 arithmetic.
+    `bf16_pure`: everything bfloat16, the optimizer included."""
+    parallel: Literal["ddp", "fsdp2", "zero2", "zero3"] = "ddp"
+    """How several devices share the work; one device ignores it."""
+    activation_checkpointing: bool = False
+    compile: bool = False
+    workers: int = Field(0, ge=0)
+    """Processes that prepare batches ahead; 0: none."""
+
+    # What is kept
+    save_every: int = Field(0, ge=0)
+    """Optimizer steps between checkpoints; 0: only the last one."""
+    keep: int = Field(2, ge=1)
+    """Checkpoints that stay."""
+    save_dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of the finished model; auto: float32 for fp32, else bfloat16. Checkpoints are exact."""
+    log_every: int = Field(1, ge=1)
+    report_to: tuple[Literal["trackio", "tensorboard", "wandb"], ...] = ()
+    """Beside train_log.jsonl, which is always written."""
+    evaluate: tuple[Evaluation, ...] = ()
+    """Run on every checkpoint and on the finished model."""
+
+    # What is known about it
+    a100_hours: float | None = None
+    """Published cost."""
+    targets: tuple[Target, ...] = ()
+    sources: tuple[str, ...] = ()
+    unverified: tuple[str, ...] = ()
+    """What the paper does not say and was chosen here; printed in the card."""
+
+    @field_validator("trainable", "frozen", mode="after")
+    @classmethod
+    def _compiles(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
+        import re
+
+        for pattern in patterns:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"'{pattern}' is no regular expression: {error}") from error
+        return patterns
+
+    @model_validator(mode="after")
+    def _named_once(self) -> Self:
+        if len({group.name for group in self.groups}) < len(self.groups):
+            raise ValueError("two groups have the same name")
+        if self.optimizer == "muon" and self.parallel != "ddp":
+            raise ValueError(
+                f"`optimizer: muon` steps whole matrices, which `parallel: {self.parallel}` cuts "
+                "into shards; take `parallel: ddp` or another optimizer"
+            )
+        return self
+
+    def changed(self, changes: Mapping[str, Any]) -> Self:
+        """Return this recipe with `changes`, keys of inner parts written as `lora.r`.
+
+        A mapping given for an inner part (`{"images": {"size": 336}}`) changes the named keys of it
+        and leaves the others. Raises UsageError naming near keys, or saying what is wrong.
+        """
+        data = changed(type(self), self.model_dump(), changes)
+        return check(type(self), data, f"recipe {self.name}")
+
+
+class Recipe(Common):
+    """All of one training run of a chat model except where its files lie."""
 
     # The model
     builder: str = ""
@@ -134,10 +235,6 @@ class Recipe(Part):
     needs: tuple[str, ...] = ()
     """Statements about the base's configuration that must hold, as `projector_hidden_act=gelu` or
     `vision_config.image_size=336`; a checkpoint that does not match is refused."""
-    trainable: tuple[str, ...] = (".*",)
-    """Regular expressions; a parameter whose whole name matches one of them is trained."""
-    frozen: tuple[str, ...] = ()
-    """Exceptions from `trainable`, matched alike."""
     lora: Lora | None = None
     """With it, `trainable` names what is trained besides the adapters, and may be empty."""
 
@@ -161,29 +258,8 @@ class Recipe(Part):
     """What a record that cannot be trained on does: ends the run, or is counted and left out."""
     bad_cap: float = Field(0.01, ge=0, le=1)
     """Share of records that may be left out under `skip`."""
-    hold_out: tuple[str, ...] = ()
-    """TASK or TASK=DATA whose pictures must not be among the training pictures (by file hash)."""
 
-    # The optimisation
-    batch_size: int = Field(128, ge=1)
-    """Samples of an optimizer step, over all devices."""
-    micro_batch: int = Field(16, ge=1)
-    """Samples (rows, when packing) of one forward pass on one device."""
-    epochs: float = Field(1, gt=0)
-    max_steps: int = Field(0, ge=0)
-    """Stop after so many optimizer steps; 0: after `epochs`. The schedule ends there."""
-    lr: float = Field(2e-5, gt=0)
-    groups: tuple[Group, ...] = ()
-    """First match wins; the others have `lr`. Biases and norms never decay."""
-    schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    warmup: float = Field(0.03, ge=0)
-    """Below 1: share of the steps; from 1 on: steps."""
-    weight_decay: float = Field(0.0, ge=0)
-    betas: tuple[float, float] = (0.9, 0.999)
-    optimizer: str = "adamw_torch"
-    """Any `optim` of transformers' TrainingArguments."""
-    max_grad_norm: float = Field(1.0, ge=0)
-    """0: not clipped."""
+    # The steps
     loss_norm: Literal["token_global", "token_local"] = "token_global"
     """`token_global`: the loss is summed over the step and divided by the step's target tokens.
     `token_local`: mean of the means of each micro-batch, as the released code computes it."""
@@ -193,69 +269,22 @@ class Recipe(Part):
     """Several samples in one row, which cannot see each other."""
     pack_length: int = Field(0, ge=0)
     """Tokens of a packed row; 0: max_length."""
-    seed: int = 42
-
-    # The machine
-    precision: Literal["bf16", "bf16_pure", "fp32"] = "bf16"
-    """`bf16`: float32 weights that train, bfloat16 ones that do not, bfloat16 arithmetic.
-    `bf16_pure`: everything bfloat16, the optimizer included."""
-    parallel: Literal["ddp", "fsdp2", "zero2", "zero3"] = "ddp"
-    """How several devices share the work; one device ignores it."""
-    activation_checkpointing: bool = False
     attention: str = "sdpa"
     """transformers' attention implementation; with packing, `sdpa` becomes `packed` (ours)."""
-    compile: bool = False
-    workers: int = Field(0, ge=0)
-    """Processes that prepare batches ahead; 0: none."""
     streaming: bool = False
     """Read records from disk when they are needed; only their offsets stay in memory."""
-
-    # What is kept
-    save_every: int = Field(0, ge=0)
-    """Optimizer steps between checkpoints; 0: only the last one."""
-    keep: int = Field(2, ge=1)
-    """Checkpoints that stay."""
-    save_dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Of the finished model; auto: float32 for fp32, else bfloat16. Checkpoints are exact."""
-    log_every: int = Field(1, ge=1)
-    report_to: tuple[Literal["trackio", "tensorboard", "wandb"], ...] = ()
-    """Beside train_log.jsonl, which is always written."""
-    evaluate: tuple[Evaluation, ...] = ()
-    """Run on every checkpoint and on the finished model."""
     probes: str = ""
     """File of `sightline teach probes`: places that are asked for at every checkpoint and at the
     end (trainers/engine/probes.py); relative to the working directory."""
 
-    # What is known about it
-    a100_hours: float | None = None
-    """Published cost."""
-    targets: tuple[Target, ...] = ()
-    sources: tuple[str, ...] = ()
-    unverified: tuple[str, ...] = ()
-    """What the paper does not say and was chosen here; printed in the card."""
-
-    @field_validator("trainable", "frozen", mode="after")
-    @classmethod
-    def _compiles(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
-        import re
-
-        for pattern in patterns:
-            try:
-                re.compile(pattern)
-            except re.error as error:
-                raise ValueError(f"'{pattern}' is no regular expression: {error}") from error
-        return patterns
-
     @model_validator(mode="after")
-    def _fits_together(self) -> "Recipe":
+    def _fits_together(self) -> Self:
         if self.data and self.mixture:
             raise ValueError("`data` and `mixture` exclude each other")
         if self.header_loss and self.template != "v0":
             raise ValueError("`header_loss` belongs to the template v0")
         if not self.trainable and self.lora is None:
             raise ValueError("nothing would be trained: `trainable` is empty and there is no lora")
-        if len({group.name for group in self.groups}) < len(self.groups):
-            raise ValueError("two groups have the same name")
         return self
 
     @property
@@ -263,19 +292,24 @@ class Recipe(Part):
         """Tokens of a packed row."""
         return self.pack_length or self.max_length
 
-    def changed(self, changes: Mapping[str, Any]) -> "Recipe":
-        """Return this recipe with `changes`, keys of inner parts written as `lora.r`.
 
-        A mapping given for an inner part (`{"images": {"size": 336}}`) changes the named keys of it
-        and leaves the others. Raises UsageError naming near keys, or saying what is wrong.
-        """
-        data = self.model_dump()
-        for key, value in changes.items():
-            _put(data, type(self), key.split("."), value, key)
-        return check(Recipe, data, f"recipe {self.name}")
+class ObjectiveRecipe(Common):
+    """All of one training run with a loss of its own (trainers/engine/objective.py)."""
 
+    objective: str = Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
+    """MODULE:FUNCTION, imported when the run begins:
+    `make(recipe, model: Path | None, data: Path, images: Path | None) -> Objective`."""
+    options: Mapping[str, Any] = {}
+    """Settings of the objective, which checks them itself: `check(ItsPart, recipe.options, ...)`.
+    On the command line `--set options.KEY=VALUE`."""
 
-_P = TypeVar("_P", bound="Part")
+    @model_validator(mode="after")
+    def _can_be_carried_out(self) -> Self:
+        if self.parallel != "ddp":
+            raise ValueError("several devices share an objective as `parallel: ddp` alone")
+        if self.precision == "bf16_pure":
+            raise ValueError("an objective's weights stay float32: precision is bf16 or fp32")
+        return self
 
 
 def names() -> dict[str, dict[str, str]]:
@@ -292,7 +326,7 @@ def names() -> dict[str, dict[str, str]]:
     return out
 
 
-def find(name: str, changes: Mapping[str, Any] | None = None) -> Recipe:
+def find(name: str, changes: Mapping[str, Any] | None = None) -> Recipe | ObjectiveRecipe:
     """Return the recipe called `name` ("llava15/stage2"), changed by `changes`.
 
     Changes that `make` of its file takes by name go there, all others are keys of the recipe.
@@ -308,73 +342,7 @@ def find(name: str, changes: Mapping[str, Any] | None = None) -> Recipe:
     parameters = inspect.signature(make).parameters.values()
     own = {p.name for p in parameters if p.kind is not p.VAR_KEYWORD} - {"variant"}
     rest = {key: value for key, value in (changes or {}).items() if key not in own}
-    recipe: Recipe = make(variant, **{k: v for k, v in (changes or {}).items() if k in own})
+    recipe: Recipe | ObjectiveRecipe = make(
+        variant, **{k: v for k, v in (changes or {}).items() if k in own}
+    )
     return recipe.changed(rest)
-
-
-def check(kind: type[_P], data: Any, what: str) -> _P:
-    """Return `data` as a `kind`. Raises UsageError with every fault, near names for wrong keys."""
-    try:
-        return kind.model_validate(data)
-    except ValidationError as error:
-        raise UsageError("; ".join(_faults(error, kind, what))) from error
-
-
-def _faults(error: ValidationError, kind: type[Part], what: str) -> Iterator[str]:
-    for fault in error.errors():
-        place = ".".join(str(step) for step in fault["loc"])
-        if fault["type"] == "extra_forbidden":
-            owner = _owner(kind, fault["loc"][:-1])
-            yield str(unknown(f"key of {what}", str(fault["loc"][-1]), owner.model_fields))
-        else:
-            message = fault["msg"].removeprefix("Value error, ")
-            yield f"{what}: {f'{place}: ' if place else ''}{message}"
-
-
-def _owner(kind: type[Part], steps: tuple[Any, ...]) -> type[Part]:
-    for step in steps:
-        if isinstance(step, str) and (inner := _part(kind, step)):
-            kind = inner
-    return kind
-
-
-def _part(kind: type[Part], name: str) -> type[Part] | None:
-    """Return the Part that the field `name` holds, alone, optional or in a tuple."""
-    from typing import get_args
-
-    if name not in kind.model_fields:
-        return None
-    found = kind.model_fields[name].annotation
-    for one in (found, *get_args(found)):
-        if isinstance(one, type) and issubclass(one, Part):
-            return one
-    return None
-
-
-def _put(data: dict[str, Any], kind: type[Part], steps: list[str], value: Any, key: str) -> None:
-    name, *rest = steps
-    field = kind.model_fields.get(name)
-    if field is None:
-        raise unknown("key of a recipe", key, _keys(Recipe))
-    inner = _part(kind, name)
-    is_mapping = isinstance(data.get(name), dict) and inner is None
-    if is_mapping and rest:
-        data[name] = {**data[name], ".".join(rest): value}
-    elif rest and inner is not None and not isinstance(data.get(name), tuple | list):
-        data[name] = data.get(name) or {}
-        _put(data[name], inner, rest, value, key)
-    elif rest:
-        raise unknown("key of a recipe", key, _keys(Recipe))
-    elif isinstance(value, Mapping) and inner is not None and isinstance(data.get(name), dict):
-        for one, new in value.items():
-            _put(data[name], inner, [one], new, f"{key}.{one}")
-    else:
-        data[name] = value
-
-
-def _keys(kind: type[Part], prefix: str = "") -> Iterator[str]:
-    for name in kind.model_fields:
-        yield prefix + name
-        inner = _part(kind, name)
-        if inner is not None and not prefix:
-            yield from _keys(inner, f"{name}.")

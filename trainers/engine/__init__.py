@@ -10,6 +10,9 @@
     model.py      build, load, check against the recipe, save
     groups.py     what trains, at which rate; manifest.py: what really changed
     loop.py       `train(recipe, ...)`, the one entry; trainer.py: transformers' Trainer, extended
+    muon.py       Muon and AdamW as one optimizer
+    objective.py  what a trainer with a loss of its own hands over; objective_loop.py, _trainer.py,
+                  _plan.py and _card.py carry it out; runs.py: what both loops share
     resume.py     exact continuation
     log.py, card.py, evaluate.py, leak.py, estimate.py: what is said about a run
 

@@ -7,7 +7,7 @@ and go in as they are. Imports the standard library, trainers.recipe.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from trainers.recipe import Recipe
+from trainers.recipe import Common, Recipe
 
 
 def write(recipe: Recipe, run: Mapping[str, Any], evals: Sequence[Mapping[str, Any]]) -> str:
@@ -21,13 +21,13 @@ def write(recipe: Recipe, run: Mapping[str, Any], evals: Sequence[Mapping[str, A
     parts = [
         _head(run),
         f"# {recipe.name}\n\n{recipe.summary or 'Trained with Sightline.'}",
-        _section("How it was made", _facts(recipe, run)),
-        _section("Data", _data(run)),
-        _section("What changed", _changes(run["manifest"])),
-        _section("Measured", _evals(evals)),
-        _section("Published numbers this recipe is to move", _targets(recipe)),
-        _section("Not said in the paper, chosen here", [f"- {line}" for line in recipe.unverified]),
-        _section("Sources", [f"- {line}" for line in recipe.sources]),
+        section("How it was made", _facts(recipe, run)),
+        section("Data", _data(run)),
+        section("What changed", changes(run["manifest"])),
+        section("Measured", measured(evals)),
+        section("Published numbers this recipe is to move", targets(recipe)),
+        section("Not said in the paper, chosen here", [f"- {line}" for line in recipe.unverified]),
+        section("Sources", [f"- {line}" for line in recipe.sources]),
         "## Use\n\n```python\n"
         "from transformers import AutoModelForImageTextToText, AutoProcessor\n\n"
         'model = AutoModelForImageTextToText.from_pretrained("DIRECTORY")\n'
@@ -44,7 +44,7 @@ def _head(run: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _section(title: str, lines: Sequence[str]) -> str:
+def section(title: str, lines: Sequence[str]) -> str:
     return f"## {title}\n\n" + "\n".join(lines) if lines else ""
 
 
@@ -86,7 +86,7 @@ def _data(run: Mapping[str, Any]) -> list[str]:
     return lines + [f"- {note}" for note in run["notes"]]
 
 
-def _changes(manifest: Mapping[str, Any]) -> list[str]:
+def changes(manifest: Mapping[str, Any]) -> list[str]:
     lines = [f"{manifest['changed']} of {len(manifest['tensors'])} tensors changed; "
              f"{manifest['declared']} were declared trainable."]  # fmt: skip
     for name, title in (("undeclared_changes", "Changed without being declared"),
@@ -96,7 +96,7 @@ def _changes(manifest: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _evals(evals: Sequence[Mapping[str, Any]]) -> list[str]:
+def measured(evals: Sequence[Mapping[str, Any]]) -> list[str]:
     if not evals:
         return []
     lines = ["| step | task | metric | value | 95 % interval | n |", "|---|---|---|---|---|---|"]
@@ -113,7 +113,7 @@ def _evals(evals: Sequence[Mapping[str, Any]]) -> list[str]:
     return lines
 
 
-def _targets(recipe: Recipe) -> list[str]:
+def targets(recipe: Common) -> list[str]:
     if not recipe.targets:
         return []
     lines = ["| table | row | metric | published |", "|---|---|---|---|"]

@@ -1,4 +1,4 @@
-"""Contrastive losses over pairs of images and texts: CLIP's, and UniCL's with positives by gamma.
+"""Contrastive losses over pairs of images and texts: CLIP's, UniCL's by gamma, SigLIP's.
 
 Liu (dissertation, chapter 2), section 2.3: texts whose vectors have a similarity of at least gamma
 count as the same, so that an image is not pushed away from another description of what it shows.
@@ -46,6 +46,22 @@ def contrast(images: Tensor, texts: Tensor, scale: Tensor, same: Tensor | None =
     if same is None:
         same = torch.eye(len(images), dtype=torch.bool, device=images.device)
     return (_one_way(logits, same) + _one_way(logits.T, same)) / 2
+
+
+def pairwise(images: Tensor, texts: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
+    """Return SigLIP's loss: each of the n x n pairs is told apart by itself, summed, by n.
+
+    Zhai et al. 2023 (arXiv:2303.15343), algorithm 1.
+
+    Args:
+        images: Unit vectors [n, width].
+        texts: Unit vectors [n, width]; row i belongs to image i.
+        scale: Factor on similarities.
+        bias: Added to them; a large negative one at first, since most pairs do not belong together.
+    """
+    logits = (scale * images @ texts.T + bias).float()
+    signs = 2 * torch.eye(len(images), device=images.device) - 1
+    return -functional.logsigmoid(signs * logits).sum(1).mean()
 
 
 def _one_way(logits: Tensor, same: Tensor) -> Tensor:

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import SightlineError
-from trainers.recipe import Evaluation, Recipe
+from trainers.recipe import Common, Evaluation
 
 
 def run(
-    recipe: Recipe, checkpoint: Path, out: Path, step: int, base: str
+    recipe: Common, checkpoint: Path, out: Path, step: int, base: str
 ) -> Iterator[dict[str, Any]]:
     """Run the recipe's benchmarks on `checkpoint`; yield a line for the log for each.
 

@@ -12,10 +12,10 @@ from harness.errors import DataError
 from harness.types import Image
 from trainers.engine.records import BadRecord, Records
 from trainers.engine.video import frame_files
-from trainers.recipe import Recipe
+from trainers.recipe import Common
 
 
-def watched(recipe: Recipe) -> dict[str, str | None]:
+def watched(recipe: Common) -> dict[str, str | None]:
     """Return the tasks whose pictures are kept out, with where their data are."""
     out: dict[str, str | None] = {}
     for word in recipe.hold_out:
@@ -44,7 +44,7 @@ def evaluated(tasks: Mapping[str, str | None]) -> dict[int, dict[str, str]]:
     return out
 
 
-def check(recipe: Recipe, records: Records, images: Path | None, kept: Iterable[int]) -> int:
+def check(recipe: Common, records: Records, images: Path | None, kept: Iterable[int]) -> int:
     """Return how many pictures were compared.
 
     Raises:

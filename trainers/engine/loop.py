@@ -11,24 +11,16 @@
 May import torch at the top.
 """
 
-import gc
 import json
-import os
-import platform
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from harness import environment
-from harness.errors import MissingExtra, RunStopped, UsageError
 from trainers import probing
 from trainers.engine import (
     card,
-    evaluate,
     groups,
     indexing,
     leak,
@@ -36,35 +28,16 @@ from trainers.engine import (
     model,
     records,
     resume,
+    runs,
     samples,
 )
 from trainers.engine.collate import Rows
 from trainers.engine.log import Display, Log, read
+from trainers.engine.runs import Result as Result
 from trainers.engine.sampler import Plan
 from trainers.recipe import Recipe
 
 CONFIGS = Path(__file__).resolve().parent / "configs"
-TRACKERS = {"trackio": "trackio", "tensorboard": "tensorboard", "wandb": "wandb"}
-_PATIENCE = timedelta(hours=12)  # other processes wait while the first one reads or evaluates
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a run left."""
-
-    out: Path
-    model: Path
-    """The finished model's directory."""
-    steps: int
-    loss: float | None
-    """Of the last logged step."""
-    run: Mapping[str, Any]
-    """As in run.json."""
-
-    @property
-    def log(self) -> list[dict[str, Any]]:
-        """Return the lines of train_log.jsonl."""
-        return read(self.out / "train_log.jsonl")
 
 
 @dataclass
@@ -106,24 +79,22 @@ def train(
     """
     from harness.engine.load import quiet as no_bars
 
-    with no_bars():
-        return _train(recipe, source, Path(data), Path(out), images, resumed, quiet)
+    with no_bars(), runs.processes() as state:
+        return _train(recipe, source, Path(data), Path(out), images, resumed, quiet, state)
 
 
 def _train(
-    recipe: Recipe, source: Any, data: Path, out: Path, images: Any, resumed: bool, quiet: bool
-) -> Result:
-    from accelerate import PartialState
+    recipe: Recipe, source: Any, data: Path, out: Path, images: Any, resumed: bool, quiet: bool,
+    state: Any,
+) -> Result:  # fmt: skip
     from transformers import set_seed
 
-    cpu = not torch.cuda.is_available()
-    state = PartialState(cpu=cpu, timeout=_PATIENCE) if _spawned() else PartialState(cpu=cpu)
     first = state.is_main_process
     display = Display(quiet or not first)
-    _can_report(recipe)
+    runs.can_report(recipe)
     if recipe.probes:
         probing.read(Path(recipe.probes))  # what is wrong with it is said before anything is made
-    before = _before(out, resumed, first)
+    before = runs.before(out, resumed, first)
     state.wait_for_everyone()
     out.mkdir(parents=True, exist_ok=True)
     set_seed(recipe.seed)
@@ -146,8 +117,8 @@ def _train(
     header = before or _header(recipe, ready, done, found, state.num_processes)
     header.setdefault("kept_out", sorted(leak.watched(recipe)))
     if first and not before:
-        _write(out, header)
-    log = Log(out, after=_step(checkpoint)) if first else None
+        runs.write(out, header)
+    log = Log(out, after=runs.step_of(checkpoint)) if first else None
     return _run(recipe, done, header, out, log, display, checkpoint)
 
 
@@ -173,9 +144,8 @@ def _run(
     except BaseException as error:
         display.end()
         if log is not None:
-            _write(
-                out, {**header, "status": "stopped", "error": f"{type(error).__name__}: {error}"}
-            )
+            told = f"{type(error).__name__}: {error}"
+            runs.write(out, {**header, "status": "stopped", "error": told})
         raise
     return _finish(recipe, done, training, header, out, log, display)
 
@@ -198,7 +168,7 @@ def _finish(
         "dropped": training.totals["dropped"],
         "seconds": round(training.seconds, 3),
         "loss": steps[-1]["loss"] if steps else None,
-        "device": _device(),
+        "device": runs.device(),
     }
     if log is None:
         return Result(out, folder, run["steps"], run["loss"], run)
@@ -213,73 +183,29 @@ def _finish(
     if dtype == "auto":
         dtype = "float32" if recipe.precision == "fp32" else "bfloat16"
     model.export(done.ready, folder, dtype, state)
-    _free(training)
-    for line in evaluate.run(recipe, folder, out, run["steps"], run["base"]):
-        log.add(line)
-        _tell(line, display)
+    runs.free(training)
+    runs.benchmarks(recipe, folder, out, run["steps"], run["base"], log, display)
     evals = [line for line in read(out / "train_log.jsonl") if "eval" in line]
     (folder / "README.md").write_text(card.write(recipe, run, evals), encoding="utf-8")
     training.state.save_to_json(str(folder / "trainer_state.json"))
-    _write(out, run)
-    _write(folder, run)
-    if changes.undeclared:
-        raise RunStopped(
-            f"{len(changes.undeclared)} tensors changed though the recipe does not train them: "
-            f"{', '.join(changes.undeclared[:4])}; {folder} is kept to look at"
-        )
-    if changes.unchanged:
-        display.say(f"note: declared and unchanged: {', '.join(changes.unchanged[:8])}")
+    runs.write(out, run)
+    runs.write(folder, run)
+    runs.refuse_undeclared(changes, folder, display)
     return Result(out, folder, run["steps"], run["loss"], run)
 
 
 def arguments(recipe: Recipe, plan: Plan, out: Path) -> Any:
     """Return transformers' arguments for `recipe`."""
-    from transformers import TrainingArguments
-
     several = plan.world > 1
     options: dict[str, Any] = {}
-    checkpointing = recipe.activation_checkpointing
     if several and recipe.parallel == "fsdp2":
         options["fsdp"] = True
         options["fsdp_config"] = json.loads((CONFIGS / "fsdp2.json").read_text("utf-8"))
-        options["fsdp_config"]["activation_checkpointing"] = checkpointing
-        checkpointing = False
+        options["fsdp_config"]["activation_checkpointing"] = recipe.activation_checkpointing
+        options["activation_checkpointing"] = False
     elif several and recipe.parallel in ("zero2", "zero3"):
         options["deepspeed"] = str(CONFIGS / f"{recipe.parallel}.json")
-    cuda = torch.cuda.is_available()
-    return TrainingArguments(
-        output_dir=str(out),
-        per_device_train_batch_size=recipe.micro_batch,
-        gradient_accumulation_steps=plan.accumulation,
-        max_steps=plan.total,
-        learning_rate=recipe.lr,
-        lr_scheduler_type="constant_with_warmup" if recipe.schedule == "constant"
-        else recipe.schedule,
-        warmup_steps=recipe.warmup,
-        weight_decay=recipe.weight_decay,
-        adam_beta1=recipe.betas[0],
-        adam_beta2=recipe.betas[1],
-        optim=recipe.optimizer,
-        max_grad_norm=recipe.max_grad_norm,
-        bf16=recipe.precision == "bf16",
-        tf32=True if cuda and recipe.precision != "fp32" else None,
-        use_cpu=not cuda,
-        seed=recipe.seed,
-        logging_steps=recipe.log_every,
-        logging_first_step=True,
-        logging_nan_inf_filter=False,
-        save_strategy="steps" if recipe.save_every else "no",
-        save_steps=recipe.save_every or 500,
-        report_to=list(recipe.report_to) or "none",
-        run_name=f"{recipe.name} {out.name}",
-        dataloader_pin_memory=cuda,
-        remove_unused_columns=False,
-        label_names=["labels"],
-        disable_tqdm=True,
-        activation_checkpointing=checkpointing,
-        ddp_find_unused_parameters=False,
-        **options,
-    )  # fmt: skip
+    return runs.arguments(recipe, out, steps=plan.total, accumulation=plan.accumulation, **options)
 
 
 def _model(
@@ -357,71 +283,9 @@ def _evaluator(training: Any, out: Path, log: Log, base: str) -> Any:
             if state.global_step == state.max_steps:
                 return
             folder = out / f"checkpoint-{state.global_step}"
-            for line in evaluate.run(training.recipe, folder, out, state.global_step, base):
-                log.add(line)
+            step, recipe = state.global_step, training.recipe
+            for line in runs.benchmarks(recipe, folder, out, step, base, log, training.display):
                 state.log_history.append({"step": line["step"], **line["eval"]})
-                _tell(line, training.display)
             training.start_clock()
 
     return Evaluator()
-
-
-def _tell(line: Mapping[str, Any], display: Display) -> None:
-    found = line["eval"]
-    said = found.get("error") or f"{found['metric']} {found['value']}"
-    display.say(f"step {line['step']:,}: {found['task']}: {said}")
-
-
-def _before(out: Path, resumed: bool, first: bool) -> dict[str, Any] | None:
-    """Return what the run to go on with wrote when it began."""
-    path = out / "run.json"
-    if not resumed:
-        if first and out.exists() and any(out.iterdir()):
-            raise UsageError(f"{out} is not empty; choose a new --out, or go on with --resume")
-        return None
-    if not path.is_file():
-        raise UsageError(f"{out} holds no run to go on with (it has no run.json)")
-    found = dict(json.loads(path.read_text(encoding="utf-8")))
-    if found["status"] == "complete":
-        raise UsageError(f"the run in {out} is complete; its model is {out / 'model'}")
-    return found
-
-
-def _write(folder: Path, run: Mapping[str, Any]) -> None:
-    part = folder / "run.json.part"
-    part.write_text(json.dumps(dict(run), indent=1), encoding="utf-8")
-    part.replace(folder / "run.json")
-
-
-def _can_report(recipe: Recipe) -> None:
-    from importlib.util import find_spec
-
-    for name in recipe.report_to:
-        if find_spec(TRACKERS[name]) is None:
-            raise MissingExtra(name, f"report_to: {name}", f"pip install {TRACKERS[name]}")
-    if recipe.parallel in ("zero2", "zero3") and _spawned() and find_spec("deepspeed") is None:
-        raise MissingExtra("deepspeed", f"parallel: {recipe.parallel}", "pip install deepspeed")
-
-
-def _spawned() -> bool:
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
-
-
-def _step(checkpoint: Path | None) -> int | None:
-    return int(checkpoint.name.rpartition("-")[2]) if checkpoint else None
-
-
-def _device() -> str:
-    return (
-        torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine() + " CPU"
-    )
-
-
-def _free(training: Any) -> None:
-    """Let go of gradients and optimizer states: a benchmark's process may need the memory."""
-    training.optimizer = training.lr_scheduler = None
-    training.model_wrapped = training.model
-    training.model.zero_grad(set_to_none=True)
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

@@ -71,8 +71,12 @@ class MuonAdamW(torch.optim.Optimizer):  # type: ignore[misc]
 
 
 def inner(model: torch.nn.Module) -> list[Any]:
-    """Return the matrices inside of a model's layers: not embeddings, heads or connectors."""
-    return [w for name, w in model.named_parameters() if ".layers." in name and w.ndim == 2]
+    """Return the matrices of a model's layers and connector: not embeddings, not heads."""
+    found = []
+    for name, weight in model.named_parameters():
+        if weight.ndim == 2 and (".layers." in name or "multi_modal_projector." in name):
+            found.append(weight)
+    return found
 
 
 def options(known: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from harness.errors import DataError, UsageError
-from trainers.recipe import Recipe
+from trainers.recipe import Common
 
 MARK = "progress.json"
 MAY_DIFFER = {"save_every", "keep", "log_every", "report_to", "evaluate", "workers", "save_dtype"}
@@ -60,7 +60,7 @@ def rotate(out: Path, keep: int) -> None:
         shutil.rmtree(path)
 
 
-def same_run(before: Mapping[str, Any], recipe: Recipe, data: Any, world: int) -> None:
+def same_run(before: Mapping[str, Any], recipe: Common, data: Any, world: int) -> None:
     """Raise UsageError unless a run can go on with this recipe, these data and so many devices."""
     old, new = dict(before["recipe"]), recipe.model_dump(mode="json")
     differing = [k for k in new if k not in MAY_DIFFER and old.get(k) != new[k]]
