@@ -5,49 +5,26 @@ where boxes overlap the later one is blended over the earlier; the colour follow
 the list, never the object. `sherlock`: the CLIP scripts of Sherlock's leaderboard (mode 2): all
 boxes on one overlay, so that the later box replaces the earlier; one colour.
 
-Both draw on the picture in its own size, before any resizing, on the exact box as a float. Imports
-PIL inside, so that a task that draws nothing needs nothing.
+Both draw on the picture in its own size, before any resizing, on the exact box as a float. LSKD's
+colours and the blending are in harness/engine/highlight.py, which trainers and model adapters use
+too. Imports PIL inside, so that a task that draws nothing needs nothing.
 """
 
 from collections.abc import Callable, Sequence
 from io import BytesIO
 from typing import TYPE_CHECKING, Literal
 
+from harness.engine.highlight import SLOTS, WIDTH, Box, Colour, blend, colours
 from harness.errors import DataError, unknown
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
-Box = tuple[float, float, float, float]
-Colour = tuple[int, int, int, int]
 Style = Literal["lskd", "sherlock"]
 
-LSKD_SLOTS: tuple[tuple[Colour, Colour], ...] = (
-    ((0xFF, 0x05, 0xCD, 0x20), (0x05, 0xFF, 0x37, 0xFF)),  # pink, green edge
-    ((0xFF, 0x80, 0x00, 0x20), (0x99, 0xCC, 0xFF, 0xFF)),
-    ((0x86, 0x2D, 0x2D, 0x20), (0xCC, 0x99, 0xFF, 0xFF)),
-    ((0xFF, 0x80, 0x00, 0x20), (0xF5, 0xAD, 0x42, 0xFF)),
-    ((0x86, 0x2D, 0x2D, 0x20), (0xF5, 0x5D, 0x42, 0xFF)),
-)
-"""(fill, outline) of the first five boxes, as RGBA."""
+LSKD_SLOTS, lskd_colours = SLOTS, colours
 SHERLOCK: tuple[Colour, Colour] = ((0xFF, 0x05, 0xCD, 0x3C), (0x05, 0xFF, 0x37, 0xFF))
-_LSKD_WIDTH, _SHERLOCK_WIDTH = 2, 3
-
-
-def lskd_colours(slot: int) -> tuple[Colour, Colour]:
-    """Return (fill, outline) of the box at position `slot` of the list.
-
-    From the sixth on the published formula takes the position for a hash, which gives nearly the
-    same dark grey for all of them; kept, because the checkpoints were trained on it.
-    """
-    if slot < len(LSKD_SLOTS):
-        return LSKD_SLOTS[slot]
-    from colorsys import hls_to_rgb
-
-    light = slot % 1025 / 1025 * 0.6 + 0.4
-    red, green, blue = hls_to_rgb(slot % 1024 / 1024, light, slot % 1023 / 1023)
-    colour = int(red * 255), int(green * 255), int(blue * 255)
-    return (*colour, 0x20), (*colour, 0xFF)
+_SHERLOCK_WIDTH = 3
 
 
 def drawn(
@@ -94,40 +71,14 @@ def drawn(
 def _lskd(picture: "Picture", boxes: Sequence[Box], slots: Sequence[int]) -> "Picture":
     picture = picture.convert("RGBA")  # opaque, so that blending keeps it so
     for slot, box in zip(slots, boxes, strict=True):
-        _blend(picture, [box], *lskd_colours(slot), _LSKD_WIDTH)
+        blend(picture, [box], *lskd_colours(slot), WIDTH)
     return picture
 
 
 def _sherlock(picture: "Picture", boxes: Sequence[Box], slots: Sequence[int]) -> "Picture":
     if boxes:
-        _blend(picture, boxes, *SHERLOCK, _SHERLOCK_WIDTH)
+        blend(picture, boxes, *SHERLOCK, _SHERLOCK_WIDTH)
     return picture
-
-
-def _blend(
-    picture: "Picture", boxes: Sequence[Box], fill: Colour, outline: Colour, width: int
-) -> None:
-    """Draw boxes on one clear overlay and blend it in; only as large as they reach, to save time.
-
-    The overlay begins at a whole pixel, so that a float edge falls on the pixel that it would fall
-    on in an overlay of the whole picture.
-    """
-    from PIL import Image as Pictures
-    from PIL import ImageDraw
-
-    spare = width + 1  # the edge of a box smaller than its edge reaches out of it
-    left = min(max(int(min(box[0] for box in boxes)) - spare, 0), picture.width)
-    top = min(max(int(min(box[1] for box in boxes)) - spare, 0), picture.height)
-    right = min(int(max(box[2] for box in boxes)) + 1 + spare, picture.width)
-    bottom = min(int(max(box[3] for box in boxes)) + 1 + spare, picture.height)
-    if right <= left or bottom <= top:
-        return  # outside the picture
-    overlay = Pictures.new("RGBA", (right - left, bottom - top), (0, 0, 0, 0))
-    draw = ImageDraw.Draw(overlay, "RGBA")
-    for box in boxes:
-        moved = box[0] - left, box[1] - top, box[2] - left, box[3] - top
-        draw.rectangle(moved, fill=fill, outline=outline, width=width)
-    picture.alpha_composite(overlay, (left, top))
 
 
 _STYLES: dict[str, Callable[["Picture", Sequence[Box], Sequence[int]], "Picture"]] = {

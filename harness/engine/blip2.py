@@ -3,7 +3,9 @@
 Li et al. 2023, arXiv:2301.12597. By default a choice's score is the probability of a match by the
 image-text matching head (ITM), as the model's own forward pass gives it; `use_itm=False` scores
 with the contrastive features (ITC). The vision tower, nearly all of the work, runs once per image;
-the small Q-Former then reads the kept embeddings once per candidate. May import torch.
+the small Q-Former then reads the kept embeddings once per candidate. A model that was trained on
+drawn regions can be asked in the same way (`regions=draw`, harness/engine/shown.py). May import
+torch.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +16,7 @@ import torch
 from harness.engine.dual import Parts, by_image, encode, identity, moved, rank_by_cosine
 from harness.engine.images import Batch, ImageTower, Pixels
 from harness.engine.load import Settings
+from harness.engine.shown import Shower, rules
 from harness.engine.texts import TextTower, ranked, texts_of
 from harness.errors import UsageError
 from harness.types import Ask, Decoding, Failure, Reply, Sample
@@ -36,16 +39,24 @@ class ImageTextMatcher:
             address: a directory or a hub name, such as Salesforce/blip2-itm-vit-g.
             settings: see `harness.engine.load`.
             use_itm: score with the matching head; False: with the contrastive features.
+
+        Raises:
+            DataError: `settings.regions` is draw and the model's regions.json cannot be read.
         """
         self.name = f"transformers:{address}"
         self._address, self._settings, self._use_itm = address, settings, use_itm
         self._matcher: Matcher | None = None
+        self._show = Shower(rules(address)) if settings.regions == "draw" else None
 
     def describe(self) -> Mapping[str, Any]:
         """Return what identifies the model; after the first answer also how it was run."""
         score = {"score": "itm" if self._use_itm else "itc"}
         facts = self._matcher.facts() if self._matcher else {}
-        return identity("blip2", self._address, self._settings) | score | facts
+        found = identity("blip2", self._address, self._settings) | score | facts
+        if self._show is not None:
+            found["options"]["regions"] = "draw"
+            found["regions"] = self._show.facts()
+        return found
 
     def answer(self, samples: Sequence[Sample], ask: Ask, decoding: Decoding) -> Iterator[Reply]:
         """Rank the choices of each sample, or return features; see `harness.types.Model`.
@@ -63,6 +74,8 @@ class ImageTextMatcher:
 
     def _answer(self, samples: Sequence[Sample], ask: Ask) -> Iterator[Reply]:
         matcher = self.matcher()
+        if self._show is not None and ask == "rank":
+            samples = [self._show(sample) for sample in samples]
         if ask == "encode":
             yield from encode(samples, matcher.queries, matcher.texts)
         elif self._use_itm:

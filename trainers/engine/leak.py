@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from pathlib import Path
 
+from harness.engine.shown import undrawn
 from harness.errors import DataError
 from harness.types import Image
 from trainers.engine.records import BadRecord, Records
@@ -35,7 +36,10 @@ def evaluated(tasks: Mapping[str, str | None]) -> dict[int, dict[str, str]]:
         known: set[str] = set()
         for sample in make_task(name, data).samples():
             for part in sample.prompt:
-                if not isinstance(part, Image) or part.name in known or part.source is None:
+                if not isinstance(part, Image):
+                    continue
+                part = undrawn(part)  # as it lies on disk, also where a task draws regions on it
+                if part.name in known or part.source is None:
                     continue
                 known.add(part.name)
                 found = part.read()

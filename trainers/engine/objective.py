@@ -120,6 +120,15 @@ class Watched(Protocol):
 
 
 @runtime_checkable
+class Scheduled(Protocol):
+    """An objective with a schedule of its own."""
+
+    def rate(self, step: int, total: int) -> float | None:
+        """Return the share of each group's rate at a step from 0; None: the recipe's schedule."""
+        ...
+
+
+@runtime_checkable
 class Pictured(Protocol):
     """An objective that can show its pictures, to be compared with those of evaluated tasks."""
 

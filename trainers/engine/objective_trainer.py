@@ -19,7 +19,7 @@ from transformers import TrainerCallback
 from harness.errors import DataError
 from trainers.engine import groups
 from trainers.engine.log import Display, Log
-from trainers.engine.objective import Cached, Objective, Watched
+from trainers.engine.objective import Cached, Objective, Scheduled, Watched
 from trainers.engine.objective_plan import Items, ObjectivePlan, Shares
 from trainers.engine.trainer import Steps
 
@@ -78,6 +78,20 @@ class ObjectiveTraining(Steps):
             "pieces": [self.objective.collate(part) for part in parts],
             "sizes": [len(part) for part in parts],
         }
+
+    # ---- Rates ----
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        """Follow the objective's own schedule where it has one, else the recipe's."""
+        own = self.objective
+        if isinstance(own, Scheduled) and own.rate(0, num_training_steps) is not None:
+            chosen = self.optimizer if optimizer is None else optimizer
+            self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(
+                chosen, lambda step: own.rate(step, num_training_steps) or 0.0
+            )
+            self._created_lr_scheduler = True
+            return self.lr_scheduler
+        return super().create_scheduler(num_training_steps, optimizer)
 
     # ---- Steps ----
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from harness.errors import DataError, UsageError
@@ -31,6 +32,11 @@ class Options(Seen):
     or take no part in each other's losses."""
     q_former: Literal["float32", "autocast"] = "float32"
     """Arithmetic of the Q-Former under bf16; the class keeps its weights in float32 either way."""
+    scheduler: Literal["smooth", "lavis"] = "smooth"
+    """`smooth`: the recipe's schedule. `lavis`: its staircase (`lavis_rate`), from the recipe's lr
+    to its min_lr, with the recipe's warm-up inside the first inner epoch."""
+    inner_steps: int = Field(1000, ge=1)
+    """Steps of an inner epoch of `lavis`."""
     language_head: str = ""
     """File with the language head to go on with: of a student, of LAVIS's first stage or of a BERT
     (.safetensors, .pth, .bin). Empty: `language_head.safetensors` beside the base model, else drawn
@@ -117,6 +123,14 @@ class Training:
         """Keep the temperature above 0."""
         with torch.no_grad():
             self.model.temperature.clamp_(min=stage1.COOLEST)
+
+    def rate(self, step: int, total: int) -> float | None:
+        """Return the share of the recipe's rate at a step; None where its schedule is followed."""
+        if self.options.scheduler == "smooth":
+            return None
+        recipe, inner = self.recipe, self.options.inner_steps
+        warmup = recipe.warmup if recipe.warmup >= 1 else recipe.warmup * total
+        return lavis_rate(step, total, inner, recipe.min_lr / recipe.lr, round(warmup))
 
     def watched(self) -> dict[str, float]:
         """Return the temperature."""
