@@ -11,9 +11,13 @@ from typing import Annotated, Any, Literal
 import typer
 
 from harness import (
+    cli_critic,
     cli_gate,
+    cli_human,
     cli_import,
     cli_judge,
+    cli_lskd,
+    cli_react,
     cli_report,
     cli_store,
     cli_teach,
@@ -143,6 +147,10 @@ def run(
 app.command()(cli_judge.judge)
 app.command()(cli_train.train)
 app.add_typer(cli_teach.app, name="teach")
+app.add_typer(cli_lskd.app, name="lskd")
+app.add_typer(cli_react.app, name="react")
+app.add_typer(cli_critic.app, name="critic")
+app.add_typer(cli_human.app, name="human")
 app.command(name="judge-agreement")(cli_judge.agreement)
 cli_gate.register(app)
 cli_report.register(app)
