@@ -14,7 +14,8 @@ from collections.abc import Callable, Sequence
 from io import BytesIO
 from typing import TYPE_CHECKING, Literal
 
-from harness.engine.highlight import SLOTS, WIDTH, Box, Colour, blend, colours
+from harness.engine.highlight import SLOTS, WIDTH, Colour, blend, colours
+from harness.engine.highlight import Box as Box
 from harness.errors import DataError, unknown
 
 if TYPE_CHECKING:
