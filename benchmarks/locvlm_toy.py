@@ -6,7 +6,7 @@ at these positions should be told to less than 2 bins, things of absent colours 
 that was trained on boxes of other pictures should fail. Weights are random at first and all of
 them train: there is no pretrained tower here.
 
-    python benchmarks/locvlm_toy.py --steps 2000 --batch 32 --pictures 3000
+    python benchmarks/locvlm_toy.py
 """
 
 import argparse
@@ -121,6 +121,7 @@ def recipe(steps: int, probes: Path, batch: int, lr: float) -> Recipe:
             "max_steps": steps,
             "max_length": 128,
             "lr": lr,
+            "optimizer": "muon",
             "schedule": "linear",
             "warmup": 0.05,
             "precision": "fp32",
@@ -168,9 +169,9 @@ def main() -> None:
     import torch
 
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=3000)
-    parser.add_argument("--pictures", type=int, default=2000)
-    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--pictures", type=int, default=1000)
+    parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--location", default="point")
     parser.add_argument("--objectives", default=",".join(OBJECTIVES))
     parser.add_argument("--lr", type=float, default=1e-3)

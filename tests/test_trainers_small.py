@@ -38,7 +38,7 @@ def test_a_base_is_made_part_by_part_and_not_twice(
     with torch.no_grad():
         assert torch.equal(whole(input_ids=ids).logits, alone(input_ids=ids).logits)
     for connector in ("linear", "mlp"):
-        new = small.new_model(world, made, connector, 0, tmp_path / connector)
+        new = small.new_model(made, connector, 0, tmp_path / connector)
         fresh = LlavaForConditionalGeneration.from_pretrained(new)
         assert (fresh.config.projector_hidden_act == "linear") == (connector == "linear")
     stamps = {path: path.stat().st_mtime_ns for path in (tmp_path / "base").rglob("*.safetensors")}

@@ -386,29 +386,29 @@ def _set_connector(projector: Any, weight: Any, bias: Any) -> None:
         second.bias.fill_(-_LIFT)
 
 
-def new_model(world: Path, made: Base, connector: str, seed: int, out: Path) -> Path:
+def new_model(made: Base, connector: str, seed: int, out: Path) -> Path:
     """Put a new connector in front of the base's language model; return the model's directory.
 
-    A tower and a language model from nothing share no words yet; the connector starts where `align`
-    puts it, jittered by the seed. One for published parts is drawn from the seed.
+    The language model has learned to read through the captioner's linear connector; the new one
+    starts as that map, jittered by the seed. One for published parts is drawn from the seed.
     """
     import torch
+    from transformers import LlavaForConditionalGeneration
 
     from harness.engine.load import quiet as no_bars
     from trainers.builders.llava import assemble
-    from trainers.engine import tower
     from trainers.recipe import ImageSettings
 
     images = ImageSettings.model_validate({"aspect": "pad"})
     model, processor = assemble(**made.parts(connector), images=images, seed=seed)
     if not made.real:
-        folder = world / "region_captions"
-        lessons = tower.read(folder, folder, made.size.pixels, made.size.patch, most=1000)
-        align(model, processor.tokenizer, lessons)
+        known = LlavaForConditionalGeneration.from_pretrained(made.captioner)
+        first = known.model.multi_modal_projector.linear_1
         draw = torch.Generator().manual_seed(seed)
-        weight = model.model.multi_modal_projector.linear_1.weight
         with torch.no_grad():
-            weight.add_(torch.randn(weight.shape, generator=draw) * weight.std() * 0.1)
+            jitter = torch.randn(first.weight.shape, generator=draw) * first.weight.std() * 0.1
+            own = model.model.multi_modal_projector
+            _set_connector(own, first.weight + jitter, first.bias)
     with no_bars():
         model.save_pretrained(out)
         processor.save_pretrained(out)

@@ -178,9 +178,7 @@ def stage1(setting: Setting, connector: str, seed: int, out: Path) -> Path:
         "lr": 2e-3,
     }
     recipe = small.tuned(name, changes, seed)
-    start = small.new_model(
-        setting.world, setting.base, connector, seed, out.with_name(f"{out.name}-start")
-    )
+    start = small.new_model(setting.base, connector, seed, out.with_name(f"{out.name}-start"))
     images = setting.world / PICTURES["captions"]
     return train(recipe, start, setting.files["captions"], out, images=images, quiet=True).model
 
