@@ -24,10 +24,15 @@ bench: .venv/.test
 	$(BIN)/python benchmarks/engine_cpu.py
 	$(BIN)/python benchmarks/openai_throughput.py
 
-# The papers' orders in miniature: about 35 minutes on two cores, hours for SIZE=small.
+# The papers' orders in miniature, by paper: PART=llava (LLaVA and LocVLM), lskd, react. Hours for SIZE=small.
 SIZE ?= mini
-wind-tunnel: .venv/.installed
-	$(BIN)/python benchmarks/wind_tunnel.py --size $(SIZE)
+PART ?= llava lskd react
+wind-tunnel: .venv/.test
+	set -e; for part in $(PART); do case $$part in \
+	  llava) $(BIN)/python benchmarks/wind_tunnel.py --size $(SIZE) ;; \
+	  lskd | react) $(BIN)/python benchmarks/wind_tunnel_$$part.py --size $(SIZE) --out wind-tunnel-$$part ;; \
+	  *) echo "PART is llava, lskd or react, not $$part" >&2; exit 2 ;; \
+	esac; done
 
 install: .venv/.installed
 

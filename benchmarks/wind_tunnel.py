@@ -9,17 +9,17 @@ whether the direction shows. What is there is not made again, so an interrupted 
 """
 
 import argparse
-import json
 import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
-from math import sqrt
 from multiprocessing import get_context
 from pathlib import Path
 from random import Random
 from typing import Any
+
+from _directions import table
 
 from harness.types import Task
 from trainers import small, tunnel
@@ -48,7 +48,13 @@ def main() -> None:
     _side_by_side(_connectors, [(*job, c) for job in jobs for c in ("linear", "mlp")], told.workers)
     _side_by_side(_arm, [(*job, arm.name) for job in jobs for arm in tunnel.ARMS], told.workers)
     print(f"trained and scored: {time.monotonic() - started:.0f} s\n")
-    print("\n".join(table(told.out, told.seeds)))
+    rows = table(
+        tunnel.DIRECTIONS,
+        told.seeds,
+        lambda seed, arm, task: told.out / "runs" / f"seed{seed}" / arm / task,
+        told.out / "directions.json",
+    )
+    print("\n".join(rows))
     print(
         f"\n{time.monotonic() - started:.0f} s in all, {told.workers} processes, size {told.size}"
     )
@@ -131,51 +137,6 @@ def _fewer(task: Task, pictures: int) -> Task:
         kept = set(Random(task.name).sample(names, pictures))
         asked = [sample for sample in asked if sample.cluster in kept]
     return replace(task, samples=lambda: asked)
-
-
-def table(out: Path, seeds: int) -> list[str]:
-    """Return the lines of the table of directions, and write it as JSON beside the runs."""
-    head = ("the paper's order", "task", "metric", "base", "cand", "per seed", "mean", "shows")
-    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-    kept = []
-    for direction in tunnel.DIRECTIONS:
-        found = [_difference(out / "runs" / f"seed{seed}", direction) for seed in range(seeds)]
-        mean = sum(row["difference"] for row in found) / seeds
-        # the error of the mean of seeds that share their questions: no less than one seed's own
-        # sampling error averaged, and the spread between seeds on top
-        spread = sum((row["difference"] - mean) ** 2 for row in found) / max(seeds - 1, 1) / seeds
-        error = sqrt(sum(row["error"] ** 2 for row in found) / seeds + spread)
-        verdict = "yes" if mean > 1.96 * error else "no, reversed" if mean < -1.96 * error else "no"
-        each = ", ".join(f"{row['difference']:+.1f} ± {1.96 * row['error']:.1f}" for row in found)
-        before, after = (sum(row[side] for row in found) / seeds for side in ("base", "cand"))
-        lines.append(
-            f"| {direction.cand} over {direction.base}: {direction.source} | {direction.task} | "
-            f"{found[0]['metric']} | {before:.1f} | {after:.1f} | {each} | "
-            f"{mean:+.1f} ± {1.96 * error:.1f} | {verdict} |"
-        )
-        kept.append({**vars(direction), "seeds": found, "mean": mean, "error": error})
-    (out / "directions.json").write_text(json.dumps(kept, indent=1), encoding="utf-8")
-    return lines
-
-
-def _difference(runs: Path, direction: tunnel.Direction) -> dict[str, Any]:
-    from reports import compare
-    from reports.comparable import load
-
-    before, after = (load(runs / arm / direction.task) for arm in (direction.base, direction.cand))
-    found = compare.compare(before, after, metric=direction.metric).headline
-    if found.base is None or found.cand is None or not found.change:
-        raise SystemExit(
-            f"{runs}: {direction.task}/{direction.metric} has no test; too few samples"
-        )
-    sign = 1 if direction.higher else -1
-    return {
-        "base": found.base,
-        "cand": found.cand,
-        "difference": sign * (found.cand - found.base),
-        "error": found.change.error,
-        "metric": found.name,
-    }
 
 
 if __name__ == "__main__":

@@ -103,6 +103,10 @@ def test_evaluated_pictures_are_not_trained_on(world, tmp_path):
     with pytest.raises(DataError, match=r"copied\.jpg of leaky\.json:0 .* is pope .*scene_0002"):
         train(held, world / "base", leaky, tmp_path / "b", images=images, quiet=True)
     assert not list((tmp_path / "b").glob("checkpoint-*"))
+    other = write_pope(tmp_path / "other", images=1)
+    both = recipe(hold_out=[f"pope={pope}", f"pope={other}"], max_steps=1)
+    with pytest.raises(DataError, match=r"copied\.jpg of leaky\.json:0 .* is pope .*scene_0002"):
+        train(both, world / "base", leaky, tmp_path / "c", images=images, quiet=True)
 
 
 def test_a_loss_that_is_no_number_ends_the_run(world, tmp_path):

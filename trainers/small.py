@@ -65,7 +65,7 @@ class Size:
 SIZES = {
     "tiny": Size(64, 16, "scratch:small", 100, "scratch:tied", 1200, 60, 4),
     "demo": Size(128, 16, "scratch:small", 1500, "scratch:tied", 1200, 900, 12),
-    "mini": Size(128, 16, "scratch:small", 2500, "scratch:tied", 1200, 1600, 12),
+    "mini": Size(128, 16, "scratch:small", 2500, "scratch:tied", 1200, 1300, 12),
     "small": Size(128, 16, "scratch:small", 6000, "scratch:tied", 1200, 5000, 12),
 }
 """`tiny` is for tests and learns nothing; `demo` for `make demo`;
@@ -207,9 +207,9 @@ def attributes(
 ) -> list[dict[str, Any]]:
     """Return captions by thing, from Visual Genome's attributes: "dog red small, cup white large".
 
-    The noun comes first, in the caption or in the request, so that what follows can only be told by
-    looking at that one thing. Questions about things need this, and captions of whole pictures ("a
-    red dog") do not teach it. Things that share their name in a picture are left out.
+    The noun comes first, so that what follows can only be told by looking at that one thing, which
+    captions of whole pictures ("a red dog") do not teach. Things that share their name in a picture
+    are left out.
 
     Args:
         world: Folder of `sightline world` with region_captions.
@@ -225,25 +225,18 @@ def attributes(
         if not alone:
             continue
         for number in range(each):
-            told = [
-                (thing["names"][0], " ".join(thing["attributes"]))
+            told = ", ".join(
+                " ".join((thing["names"][0], *thing["attributes"]))
                 for thing in draw.sample(alone, len(alone))
-            ]
-            if number % 2:
-                turns = [(f"Describe the {name}.", looks) for name, looks in told]
-            else:
-                turns = [("Describe each thing.", ", ".join(" ".join(pair) for pair in told))]
-            said = [
-                {"from": who, "value": text}
-                for turn in turns
-                for who, text in zip(("human", "gpt"), turn, strict=True)
-            ]
-            said[0]["value"] = f"<image>\n{said[0]['value']}"
+            )
             found.append(
                 {
                     "id": f"attributes/{row['image_id']}/{number}",
                     "image": images[row["image_id"]],
-                    "conversations": said,
+                    "conversations": [
+                        {"from": "human", "value": "<image>\nDescribe each thing."},
+                        {"from": "gpt", "value": told},
+                    ],
                 }
             )
     return found

@@ -85,7 +85,7 @@ class Plan:
 PLANS = {
     "tiny": Plan("tiny", 10, 20, 4, {"gqa": 5, "pope": 5, "refcoco": 5, "hallucination": 10}),
     "mini": Plan(
-        "mini", 60, 400, 8, {"gqa": 150, "pope": 100, "refcoco": 30, "hallucination": 150}
+        "mini", 30, 360, 8, {"gqa": 150, "pope": 100, "refcoco": 30, "hallucination": 150}
     ),
     "small": Plan("small", 400, 2000, 8, {"refcoco": 150}),
 }
@@ -113,8 +113,10 @@ def write_data(world: Path, out: Path, seed: int = 0) -> dict[str, Path]:
     draw = Random(seed)
     instruct, short = (draw.sample(rows, len(rows)) for rows in (instruct, short))
     count = min(len(instruct), len(short))
-    mixed = [*instruct[: count // 2], *(small.once(row) for row in short[: count - count // 2])]
+    long = count // 4  # a short answer has two tokens: fewer of them would hardly count
+    mixed = [*instruct[:long], *(small.once(row) for row in short[: count - long])]
     located = _located(world, seed)
+    draw.shuffle(mixed)
     locvlm = [*mixed[::2], *draw.sample(located, min(len(located), count // 2))]
     made = {
         "instruct": instruct[:count],

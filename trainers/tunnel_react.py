@@ -2,8 +2,8 @@
 
 benchmarks/wind_tunnel_react.py carries this out. In the order of what happens:
 
-    base/start, base/run   a CLIP of random weights, trained on captions of half of a world's scenes
-    data/pool/             pairs: the other scenes, and training pictures of the evaluated sets
+    base/start, base/run   a CLIP of random weights, trained on captions of half of a world
+    data/pool/             pairs: the other half, and training pictures of the real sets
     data/retrieved/        what trainers/retrieval finds in it by the names of the sets' classes
     data/drawn/            as many pairs of the pool, drawn by lot: the control
     data/real/             MNIST, CIFAR-10 and DTD as the task elevater reads them, where there are
@@ -13,6 +13,7 @@ twice: by retrieval (file and looks) and by the engine before every arm (file). 
 directions can be looked for. Imports torch, transformers, engine and retrieval inside functions.
 """
 
+import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -203,6 +204,8 @@ def _train(
         "options.loss": "clip",
         "options.check_pictures": "none",
     }
+    if (out / "run.json").exists():
+        shutil.rmtree(out)  # cut off; the caller looks whether the model is there
     recipe = find(f"react/{mode}", {**small, **changes})
     assert isinstance(recipe, ObjectiveRecipe)
     return train(recipe, start, data, out, quiet=True).model

@@ -49,9 +49,10 @@ OPENINGS = ("", "", "a photo of ", "picture of ")
 
 @dataclass(frozen=True)
 class Pair:
-    """A picture with a caption, and whether it is of a class that is asked for."""
+    """A picture with a caption."""
 
     key: str
+    """KIND-NUMBER: scene, thing, world-SET or real-SET."""
     caption: str
     picture: bytes
     suffix: str

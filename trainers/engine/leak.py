@@ -4,7 +4,7 @@ A picture that a benchmark asks about must not be trained on. The files' sizes a
 so that only pictures of equal size are hashed. Imports the standard library, harness and trainers.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
 
@@ -15,26 +15,26 @@ from trainers.engine.records import BadRecord, Records
 from trainers.engine.video import frame_files
 from trainers.recipe import Common
 
-
-def watched(recipe: Common) -> dict[str, str | None]:
-    """Return the tasks whose pictures are kept out, with where their data are."""
-    out: dict[str, str | None] = {}
-    for word in recipe.hold_out:
-        task, _, data = word.partition("=")
-        out[task] = data or None
-    for evaluation in recipe.evaluate:
-        out.setdefault(evaluation.task, evaluation.data or None)
-    return out
+Watched = tuple[tuple[str, str], ...]
+"""Tasks with where their data are, "" for their own place; a task may be there with several."""
 
 
-def evaluated(tasks: Mapping[str, str | None]) -> dict[int, dict[str, str]]:
+def watched(recipe: Common) -> Watched:
+    """Return the tasks whose pictures are kept out, each place of data once."""
+    named = [(task, data) for task, _, data in (w.partition("=") for w in recipe.hold_out)]
+    asked = [(evaluation.task, evaluation.data) for evaluation in recipe.evaluate]
+    known = {task for task, _ in named}
+    return tuple(dict.fromkeys(named + [one for one in asked if one[1] or one[0] not in known]))
+
+
+def evaluated(tasks: Watched) -> dict[int, dict[str, str]]:
     """Return size in bytes to hash to `TASK IMAGE` of every picture that `tasks` ask about."""
     from harness.find import make_task
 
     out: dict[int, dict[str, str]] = {}
-    for name, data in tasks.items():
+    for name, data in tasks:
         known: set[str] = set()
-        for sample in make_task(name, data).samples():
+        for sample in make_task(name, data or None).samples():
             for part in sample.prompt:
                 if not isinstance(part, Image):
                     continue

@@ -115,7 +115,7 @@ def _train(
         elif not leak.watched(recipe):
             display.say("note: no benchmark's pictures are kept out; name some with hold_out")
     header = before or _header(recipe, ready, done, found, state.num_processes)
-    header.setdefault("kept_out", sorted(leak.watched(recipe)))
+    header.setdefault("kept_out", sorted({task for task, _ in leak.watched(recipe)}))
     if first and not before:
         runs.write(out, header)
     log = Log(out, after=runs.step_of(checkpoint)) if first else None

@@ -315,7 +315,7 @@ def _kept_out(recipe: ObjectiveRecipe, objective: Objective, display: Display) -
             f"{'; '.join(found[:3])}. Take them out; nothing was trained"
         )
     display.say(f"{count:,} training pictures are none of the evaluated ones")
-    return sorted(tasks)
+    return sorted({task for task, _ in tasks})
 
 
 def _evaluator(training: Any, out: Path, log: Log, base: str) -> Any:
