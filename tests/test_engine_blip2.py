@@ -1,6 +1,5 @@
 """BLIP-2 as a model: the scores of its own forward pass, with one vision pass per image."""
 
-from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -16,14 +15,6 @@ from harness.errors import RunStopped, UsageError
 from harness.types import Answer, Ask, Decoding, Failure, Image, Sample
 
 CPU = Settings(device="cpu", dtype="float32", batch=4)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["image token", "no image token"])

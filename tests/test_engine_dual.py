@@ -1,7 +1,6 @@
 """CLIP, SigLIP and SigLIP 2 as models: the scores of transformers, each image and text once."""
 
 import random
-from collections.abc import Iterator
 from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
@@ -23,14 +22,6 @@ from harness.types import Answer, Decoding, Failure, Image, Sample
 
 MAKERS = {"clip": make_clip, "siglip": make_siglip, "siglip2": make_siglip2}
 CPU = Settings(device="cpu", dtype="float32", batch=3)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module", params=sorted(MAKERS))

@@ -5,7 +5,6 @@ import logging
 import shutil
 from array import array
 from base64 import b64decode
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,14 +38,6 @@ CPU = Settings(device="cpu", dtype="float32")
 QUICK = Protocol(rates=(1e-3, 1e-2), decays=(1e-6,), stride=1, spans=(), epochs=4, final_epochs=8)
 CLASSES = ("the cat", "a green tree")
 PROMPTS = {CLASSES[0]: TEXTS[:1], CLASSES[1]: TEXTS[3:4]}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

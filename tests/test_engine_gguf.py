@@ -3,7 +3,6 @@
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,14 +15,6 @@ from harness.errors import DataError, MissingExtra
 
 ROOT = Path(__file__).resolve().parent.parent
 NEEDS_GGUF = pytest.mark.skipif(find_spec("gguf") is None, reason="needs the package gguf")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def tiny_llama(seed: int = 0) -> Any:

@@ -1,6 +1,5 @@
 """LSKD's students that write: what moves, their loss, and what the harness hears."""
 
-from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from random import Random
@@ -19,14 +18,6 @@ from harness.find import make_model
 from harness.types import Answer, Decoding, Failure, Image, Sample
 from trainers.engine.objective_loop import train
 from trainers.localized import generative, items
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ Real handwritten digits, encoded by a small network that is trained here, must b
 
 import math
 from collections import Counter
-from collections.abc import Iterator
 from io import BytesIO
 from random import Random
 
@@ -27,14 +26,6 @@ from tasks._elevater_sets import ALL
 
 QUICK = Protocol(rates=(1e-2, 1e-1), decays=(1e-6, 1e-3, 1.0), stride=1, spans=(), epochs=3,
                  final_epochs=5)  # fmt: skip
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def cloud(n: int, classes: int, size: int = 8, seed: int = 0, gap: float = 2.0):

@@ -10,13 +10,6 @@ from trainers.builders import parts, real, shapes, tokens
 from trainers.engine import templates
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    import torch
-
-    torch.set_num_threads(1)
-
-
 @pytest.fixture(scope="module")
 def directories(tmp_path_factory):
     return small_llava.directories(tmp_path_factory.mktemp("parts"))

@@ -16,13 +16,6 @@ from trainers.engine import loop, records, samples, templates
 from trainers.recipe import Recipe
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    import torch
-
-    torch.set_num_threads(1)
-
-
 @pytest.fixture(scope="module")
 def directories(tmp_path_factory):
     return small_llava.directories(tmp_path_factory.mktemp("parts"))

@@ -2,14 +2,12 @@
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import small_llava
 import tiny_models
-import torch
 
 from harness.errors import DataError, UsageError
 from trainers import locvlm, probing
@@ -21,14 +19,6 @@ from trainers.recipe import Recipe, find
 
 KINDS = ("dog", "cat", "car", "apple")
 CODER = {"name": "ivb", "bins": 28}
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 # ---- Recipes ----

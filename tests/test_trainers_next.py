@@ -39,13 +39,6 @@ GOLDEN = [  # (height, width), released canvas, the dissertation's canvas, token
 ]
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    import torch
-
-    torch.set_num_threads(1)
-
-
 def picture(seed: int, size: tuple[int, int]):
     """Return a picture of `size` (width, height)."""
     from PIL import Image

@@ -1,7 +1,6 @@
 """Videos: pooled tokens, the same in training and in the harness, and what training changes."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +19,6 @@ from trainers.recipe import Recipe
 
 MOMENTS = 6
 PATCHES = 16
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
