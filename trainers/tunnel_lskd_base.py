@@ -12,7 +12,7 @@ May import torch at the top; transformers, tokenizers and Pillow inside function
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import cos, pi
 from pathlib import Path
 from random import Random
@@ -48,6 +48,8 @@ QFORMER: Mapping[str, Any] = {
 QUERIES = 8
 NUMBERS = tuple(f"[{number}]" for number in range(10))
 """One token each, as a colour is one thing in the picture."""
+SPREAD = 0.05
+"""Standard deviation of new vectors."""
 MOST = 4
 """Regions that are drawn at once here."""
 _SPECIAL = {
@@ -222,21 +224,54 @@ def train_tower(
 # ---- The model ----
 
 
-def new_model(
-    out: Path, tower: Any, names: Mapping[str, Any], texts: Iterable[str], seed: int = 0
-) -> Path:
+@dataclass(frozen=True)
+class Eyes:
+    """A tower, and how what it sees is said in words."""
+
+    tower: Any
+    """A Blip2VisionModel."""
+    names: Mapping[str, Any]
+    """Words that it knows, each to the vector that stands for it."""
+    weight: Any
+    """With `bias`: from the features of a region to the direction of the sum of its words."""
+    bias: Any
+
+
+def opened(tower: Any, head: Any, lessons: Any, most: int = 700) -> Eyes:
+    """Return what a trained tower knows, by ridge regression over the first `most` lessons.
+
+    The vectors of words are the directions in the tower's features by which `head` tells them.
+    """
+    import torch
+
+    from trainers.engine.tower import pooled
+
+    table = head.weight.detach()
+    table = table - table.mean(0)
+    table = table / table.norm(dim=1, keepdim=True) * SPREAD * table.shape[1] ** 0.5
+    features, wanted = [], []
+    with torch.no_grad():
+        for start in range(0, min(most, len(lessons.looks)), 50):
+            looks = lessons.looks[start : start + 50]
+            features.append(pooled(tower, looks))
+            wanted += [table[words].sum(0) for look in looks for words in look.words]
+    seen, goal = torch.cat(features).double(), torch.stack(wanted).double()
+    centre, middle = seen.mean(0), goal.mean(0)
+    seen = seen - centre
+    ridge = 1e-2 * seen.pow(2).sum() / seen.shape[1] * torch.eye(seen.shape[1]).double()
+    weight = torch.linalg.solve(seen.T @ seen + ridge, seen.T @ (goal - middle)).T
+    # as long as the vectors of words are behind the norm that the Q-Former begins with
+    weight = weight * goal.shape[1] ** 0.5 / (seen @ weight.T).norm(dim=1).mean()
+    names = dict(zip(lessons.words, table, strict=True))
+    return Eyes(tower, names, weight.float(), (-weight @ centre).float())
+
+
+def new_model(out: Path, eyes: Eyes, texts: Iterable[str], seed: int = 0) -> Path:
     """Write a Blip2ForImageTextRetrieval around a tower; its vocabulary has the words of `texts`.
 
     What is new is drawn from the seed and then put where a short training can begin, as small.py
-    does for language models: a word that the tower knows is the direction it is known by, and
+    does for language models: a word that the tower knows is the vector that it knows it by, and
     attention starts by looking at what is alike.
-
-    Args:
-        out: Folder.
-        tower: A Blip2VisionModel.
-        names: Words that it knows to their directions.
-        texts: Whose words are in the vocabulary.
-        seed: Of new weights.
     """
     import torch
     from transformers import (
@@ -256,49 +291,50 @@ def new_model(
         image_text_hidden_size=QFORMER["hidden_size"],
         image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
     )  # fmt: skip
-    with torch.random.fork_rng(devices=()):
+    with torch.random.fork_rng(devices=()), torch.no_grad():
         torch.manual_seed(seed)
         model = Blip2ForImageTextRetrieval(config)
         for name, weight in model.named_parameters():
             if weight.ndim > 1 and not name.startswith("vision_model."):
                 inside = ".layer." in name
-                torch.nn.init.normal_(weight, std=weight.shape[-1] ** -0.5 if inside else 0.05)
-        _match(model)
-    words = model.embeddings.word_embeddings.weight.data
-    for word, direction in names.items():
-        words[tokenizer.convert_tokens_to_ids(word)] = direction
-    model.vision_model.load_state_dict(tower.state_dict())
+                torch.nn.init.normal_(weight, std=weight.shape[-1] ** -0.5 if inside else SPREAD)
+        words = model.embeddings.word_embeddings.weight
+        for word, vector in eyes.names.items():
+            words[tokenizer.convert_tokens_to_ids(word)] = vector
+        _match(model, eyes)
+    model.vision_model.load_state_dict(eyes.tower.state_dict())
     model.save_pretrained(out)
     pictures = BlipImageProcessorPil(size={"height": SIDE, "width": SIDE})
     Blip2Processor(pictures, tokenizer, num_query_tokens=QUERIES).save_pretrained(out)
     return out
 
 
-def _match(model: Any) -> None:
-    """Start every attention, and the two projections, with the same map on both sides."""
+def _match(model: Any, eyes: Eyes, pull: float = 2.0) -> None:
+    """Let attention start by looking at what is alike, pictures said in words, and passing it on.
+
+    Of each attention, query and key are the same orthogonal map, and output is the transpose of
+    value (small.py, `match`); keys and values of pictures go through the map of `opened` first.
+    """
     import torch
 
-    def turn(width: int) -> Any:
-        return torch.linalg.qr(torch.randn(width, width))[0]
+    def turn() -> Any:
+        return torch.linalg.qr(torch.randn(QFORMER["hidden_size"], QFORMER["hidden_size"]))[0]
 
-    with torch.no_grad():
-        for layer in model.qformer.encoder.layer:
-            for block in (layer.attention, layer.crossattention):
-                look, take = (turn(QFORMER["hidden_size"]) for _ in range(2))
-                block.attention.query.weight.copy_(look)
-                block.attention.key.weight.copy_(look)
-                block.attention.value.weight.copy_(take * 0.7)
-                block.output.dense.weight.copy_(take.T * 0.7)
-        for part in (model.vision_projection, model.text_projection):
-            torch.nn.init.eye_(part.weight)
-
-
-def directions(head: Any, words: Sequence[str]) -> dict[str, Any]:
-    """Return the direction in the tower's features by which it tells each word."""
-    weight = head.weight.detach()
-    weight = weight - weight.mean(0)
-    weight = weight / weight.norm(dim=1, keepdim=True) * 0.05 * weight.shape[1] ** 0.5
-    return dict(zip(words, weight, strict=True))
+    for layer in model.qformer.encoder.layer:
+        for block, seen in ((layer.attention, False), (layer.crossattention, True)):
+            look, take = turn() * pull**0.5, turn()
+            part = block.attention
+            part.query.weight.copy_(look)
+            part.key.weight.copy_(look @ eyes.weight if seen else look)
+            part.value.weight.copy_(take @ eyes.weight if seen else take)
+            if seen:
+                part.key.bias.copy_(look @ eyes.bias)
+                part.value.bias.copy_(take @ eyes.bias)
+            block.output.dense.weight.copy_(take.T)
+        for last in (layer.output, layer.output_query):
+            last.dense.weight.mul_(0.2)
+    for part in (model.vision_projection, model.text_projection):
+        torch.nn.init.eye_(part.weight)
 
 
 def _tokenizer(texts: Iterable[str]) -> Any:
