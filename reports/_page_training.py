@@ -80,12 +80,13 @@ def training(log: Log, run: Run) -> Training:
     def own(one: tuple[tuple[str, str], Sequence[Score]]) -> tuple[bool, tuple[str, str]]:
         return one[0][0] != run.checked.task, one[0]  # the task of this page first
 
+    counted = "tokens" if log.series["tokens_per_s"] else "samples"  # losses of their own have none
     picked = log.picked if log.picked is not None and log.picked <= axis.high else None
     panels = [
         _panel(axis, picked, "loss", "", {"": log.series["loss"]}),
         _panel(axis, picked, "learning rate", "", log.rates),
         _panel(axis, picked, "gradient norm", "", {"": log.series["grad_norm"]}),
-        _panel(axis, picked, "throughput", "tokens/s", {"": log.series["tokens_per_s"]}),
+        _panel(axis, picked, "throughput", f"{counted}/s", {"": log.series[f"{counted}_per_s"]}),
         _panel(axis, picked, "model FLOPs utilisation", "", {"": log.series["mfu"]}),
         *(
             _scores(axis, picked, name, scores)

@@ -22,7 +22,7 @@ from typing import Any
 from harness.errors import DataError
 
 NAME = "train_log.jsonl"
-_SERIES = ("loss", "grad_norm", "tokens_per_s", "mfu")
+_SERIES = ("loss", "grad_norm", "tokens_per_s", "samples_per_s", "mfu")
 _STEP = re.compile(r"(?:checkpoint|step|ckpt|global_step)[-_]?(\d{1,12})$")
 _MOST_GROUPS = 8
 _LONGEST = 1_000_000
@@ -45,7 +45,7 @@ class Log:
     path: Path
     digest: str
     series: Mapping[str, Sequence[tuple[int, float]]]
-    """loss, grad_norm, tokens_per_s, mfu: (step, value), where finite."""
+    """loss, grad_norm, tokens_per_s or samples_per_s, mfu: (step, value), where finite."""
     rates: Mapping[str, Sequence[tuple[int, float]]]
     """Learning rates by parameter group."""
     scores: Mapping[tuple[str, str], Sequence[Score]]

@@ -37,6 +37,7 @@ COMMON: dict[str, Any] = {
     "schedule": "cosine",
     "optimizer": "adamw_torch",
     "precision": "bf16",
+    "save_every": 1000,
 }
 OPTIMISER = "AdamW with weight decay 0.05 as in the code; the paper says Adam and no decay"
 TABLE_1: dict[str, tuple[float, float, float]] = {

@@ -170,7 +170,7 @@ class Common(Part):
 
     # What is kept
     save_every: int = Field(0, ge=0)
-    """Optimizer steps between checkpoints; 0: only the last one."""
+    """Optimizer steps between checkpoints; 0: none but the finished model, so nothing to resume."""
     keep: int = Field(2, ge=1)
     """Checkpoints that stay."""
     save_dtype: Literal["auto", "float32", "bfloat16"] = "auto"

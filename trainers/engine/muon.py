@@ -5,6 +5,7 @@ models that learn from nothing get as far in half the steps with it. Both parts 
 May import torch at the top.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ FASTER = 10.0
 """Rate of matrices, in rates of their group: an orthogonal update of rate 1 has norm 1 in every
 direction, where AdamW's has 1 in every element."""
 _KIND = "kind"
+_INSIDE = re.compile(r"\.(layers?\.\d+|multi_modal_projector)\.")
 
 
 class MuonAdamW(torch.optim.Optimizer):  # type: ignore[misc]
@@ -74,7 +76,7 @@ def inner(model: torch.nn.Module) -> list[Any]:
     """Return the matrices of a model's layers and connector: not embeddings, not heads."""
     found = []
     for name, weight in model.named_parameters():
-        if weight.ndim == 2 and (".layers." in name or "multi_modal_projector." in name):
+        if weight.ndim == 2 and _INSIDE.search(name):
             found.append(weight)
     return found
 

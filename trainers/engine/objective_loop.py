@@ -84,7 +84,7 @@ def forecast(
         f"recipe {recipe.name}: {source or 'its own model'}",
         f"items    {len(objective):,}",
         f"steps    {plan.total:,} of {recipe.batch_size} items: {plan.pieces} forward passes of "
-        f"{recipe.micro_batch} on each of {devices}" + (", made twice" if two else ""),
+        f"{min(recipe.micro_batch, recipe.batch_size)} on each of {devices}" + (", made twice" if two else ""),
         f"weights  {total:,}, of which {trained:,} train, in "
         f"{len({m.group for m in members.values()})} groups",
         f"memory   {held / 2**30:.2f} GiB of weights and {moments / 2**30:.2f} GiB of gradients "
