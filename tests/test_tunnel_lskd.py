@@ -75,7 +75,7 @@ def test_lessons_name_the_colour_that_is_drawn_around_a_region(world):
     assert checked >= len(lessons.looks) / 2
 
 
-def test_numbers_are_one_token_each_and_questions_have_hardly_an_unknown_word(world, corpus, tmp_path):
+def test_numbers_are_one_token_and_questions_have_hardly_an_unknown_word(world, corpus, tmp_path):
     told = base.told(world, tmp_path)
     texts = [*base.statements([told, corpus / "triples.jsonl"]), *base.asked(world)]
     tokenizer = base._tokenizer(texts)
@@ -97,15 +97,15 @@ def test_a_model_is_the_tower_and_knows_the_words_that_the_tower_knows(world, tm
 
     lessons = base.lessons(world)
     tower, head = base.train_tower(lessons, 2, say=lambda line: None)
-    eyes = base.opened(tower, head, lessons)
-    out = base.new_model(tmp_path / "model", eyes, ["what is red"])
+    names = base.directions(head, lessons.words)
+    out = base.new_model(tmp_path / "model", tower, names, ["what is red"])
     model = Blip2ForImageTextRetrieval.from_pretrained(out).eval()
     pixels = torch.randn(1, 3, base.SIDE, base.SIDE, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         assert torch.equal(model.vision_model(pixels)[0], tower(pixels)[0])
     tokenizer = base._tokenizer(["what is red"])
     row = model.embeddings.word_embeddings.weight[tokenizer.convert_tokens_to_ids("[0]")]
-    assert torch.allclose(row, eyes.names["[0]"])
+    assert torch.allclose(row, names["[0]"])
 
 
 def test_labels_and_pool_share_no_picture_and_the_pool_says_what_is_true(corpus):

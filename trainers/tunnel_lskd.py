@@ -118,7 +118,8 @@ def make_base(world: Path, corpus: Path, out: Path, plan: Plan, seed: int = 0) -
         lessons = base.lessons(world, seed)
         tower, head = base.train_tower(lessons, plan.tower_steps, seed)
         texts = chain(base.statements([statements, corpus]), base.asked(world))
-        base.new_model(out / "start", base.opened(tower, head, lessons), texts, seed)
+        names = base.directions(head, lessons.words)
+        base.new_model(out / "start", tower, names, texts, seed)
     model = out / "run" / "model"
     if not (model / "config.json").exists():
         images = world / "region_captions" / "VG_100K"

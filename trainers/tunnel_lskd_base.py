@@ -12,7 +12,7 @@ May import torch at the top; transformers, tokenizers and Pillow inside function
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import cos, pi
 from pathlib import Path
 from random import Random
@@ -224,54 +224,29 @@ def train_tower(
 # ---- The model ----
 
 
-@dataclass(frozen=True)
-class Eyes:
-    """A tower, and how what it sees is said in words."""
-
-    tower: Any
-    """A Blip2VisionModel."""
-    names: Mapping[str, Any]
-    """Words that it knows, each to the vector that stands for it."""
-    weight: Any
-    """With `bias`: from the features of a region to the direction of the sum of its words."""
-    bias: Any
+def directions(head: Any, words: Sequence[str]) -> dict[str, Any]:
+    """Return the direction in the tower's features by which `head` tells each word."""
+    weight = head.weight.detach()
+    weight = weight - weight.mean(0)
+    weight = weight / weight.norm(dim=1, keepdim=True) * SPREAD * weight.shape[1] ** 0.5
+    return dict(zip(words, weight, strict=True))
 
 
-def opened(tower: Any, head: Any, lessons: Any, most: int = 700) -> Eyes:
-    """Return what a trained tower knows, by ridge regression over the first `most` lessons.
-
-    The vectors of words are the directions in the tower's features by which `head` tells them.
-    """
-    import torch
-
-    from trainers.engine.tower import pooled
-
-    table = head.weight.detach()
-    table = table - table.mean(0)
-    table = table / table.norm(dim=1, keepdim=True) * SPREAD * table.shape[1] ** 0.5
-    features, wanted = [], []
-    with torch.no_grad():
-        for start in range(0, min(most, len(lessons.looks)), 50):
-            looks = lessons.looks[start : start + 50]
-            features.append(pooled(tower, looks))
-            wanted += [table[words].sum(0) for look in looks for words in look.words]
-    seen, goal = torch.cat(features).double(), torch.stack(wanted).double()
-    centre, middle = seen.mean(0), goal.mean(0)
-    seen = seen - centre
-    ridge = 1e-2 * seen.pow(2).sum() / seen.shape[1] * torch.eye(seen.shape[1]).double()
-    weight = torch.linalg.solve(seen.T @ seen + ridge, seen.T @ (goal - middle)).T
-    # as long as the vectors of words are behind the norm that the Q-Former begins with
-    weight = weight * goal.shape[1] ** 0.5 / (seen @ weight.T).norm(dim=1).mean()
-    names = dict(zip(lessons.words, table, strict=True))
-    return Eyes(tower, names, weight.float(), (-weight @ centre).float())
-
-
-def new_model(out: Path, eyes: Eyes, texts: Iterable[str], seed: int = 0) -> Path:
+def new_model(
+    out: Path, tower: Any, names: Mapping[str, Any], texts: Iterable[str], seed: int = 0
+) -> Path:
     """Write a Blip2ForImageTextRetrieval around a tower; its vocabulary has the words of `texts`.
 
     What is new is drawn from the seed and then put where a short training can begin, as small.py
-    does for language models: a word that the tower knows is the vector that it knows it by, and
+    does for language models: a word that the tower knows is the direction that it knows it by, and
     attention starts by looking at what is alike.
+
+    Args:
+        out: Folder.
+        tower: A Blip2VisionModel.
+        names: From `directions`.
+        texts: Whose words are in the vocabulary.
+        seed: Of new weights.
     """
     import torch
     from transformers import (
@@ -299,40 +274,30 @@ def new_model(out: Path, eyes: Eyes, texts: Iterable[str], seed: int = 0) -> Pat
                 inside = ".layer." in name
                 torch.nn.init.normal_(weight, std=weight.shape[-1] ** -0.5 if inside else SPREAD)
         words = model.embeddings.word_embeddings.weight
-        for word, vector in eyes.names.items():
+        for word, vector in names.items():
             words[tokenizer.convert_tokens_to_ids(word)] = vector
-        _match(model, eyes)
-    model.vision_model.load_state_dict(eyes.tower.state_dict())
+        _match(model)
+    model.vision_model.load_state_dict(tower.state_dict())
     model.save_pretrained(out)
     pictures = BlipImageProcessorPil(size={"height": SIDE, "width": SIDE})
     Blip2Processor(pictures, tokenizer, num_query_tokens=QUERIES).save_pretrained(out)
     return out
 
 
-def _match(model: Any, eyes: Eyes, pull: float = 2.0) -> None:
-    """Let attention start by looking at what is alike, pictures said in words, and passing it on.
-
-    Of each attention, query and key are the same orthogonal map, and output is the transpose of
-    value (small.py, `match`); keys and values of pictures go through the map of `opened` first.
-    """
+def _match(model: Any) -> None:
+    """Let attention start by looking at what is alike and passing it on (small.py, `match`)."""
     import torch
 
     def turn() -> Any:
         return torch.linalg.qr(torch.randn(QFORMER["hidden_size"], QFORMER["hidden_size"]))[0]
 
     for layer in model.qformer.encoder.layer:
-        for block, seen in ((layer.attention, False), (layer.crossattention, True)):
-            look, take = turn() * pull**0.5, turn()
-            part = block.attention
-            part.query.weight.copy_(look)
-            part.key.weight.copy_(look @ eyes.weight if seen else look)
-            part.value.weight.copy_(take @ eyes.weight if seen else take)
-            if seen:
-                part.key.bias.copy_(look @ eyes.bias)
-                part.value.bias.copy_(take @ eyes.bias)
+        for block in (layer.attention, layer.crossattention):
+            look, take = turn(), turn() * 0.7
+            block.attention.query.weight.copy_(look)
+            block.attention.key.weight.copy_(look)
+            block.attention.value.weight.copy_(take)
             block.output.dense.weight.copy_(take.T)
-        for last in (layer.output, layer.output_query):
-            last.dense.weight.mul_(0.2)
     for part in (model.vision_projection, model.text_projection):
         torch.nn.init.eye_(part.weight)
 
