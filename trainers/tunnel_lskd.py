@@ -96,7 +96,7 @@ PLANS = {
         4000, 18, 6000, 5000, 2500, 1500, 64, 0.2, {"vcr": 400, "sherlock": 800, "visualcomet": 200}
     ),
 }
-LR = {"base": 2e-3, "critic": 5e-4, "student": 5e-4}
+LR = {"base": 1e-3, "critic": 1e-3, "student": 5e-4}
 
 # ---- Models ----
 
@@ -154,6 +154,7 @@ def train(
         "micro_batch": plan.batch,
         "epochs": 10_000,
         "warmup": 0.1,
+        "optimizer": "muon",
         "min_lr": 0.0,
         "max_grad_norm": 1.0,
         "seed": seed,
