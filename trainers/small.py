@@ -395,7 +395,8 @@ def new_model(made: Base, connector: str, seed: int, out: Path) -> Path:
     images = ImageSettings.model_validate({"aspect": "pad"})
     model, processor = assemble(**made.parts(connector), images=images, seed=seed)
     if not made.real:
-        known = LlavaForConditionalGeneration.from_pretrained(made.captioner)
+        with no_bars():
+            known = LlavaForConditionalGeneration.from_pretrained(made.captioner)
         first = known.model.multi_modal_projector.linear_1
         draw = torch.Generator().manual_seed(seed)
         with torch.no_grad():
