@@ -156,7 +156,7 @@ def _judge_and_gate(out: Path, runs: Path, say: Say) -> int:
     say("\nthe board, the report and the gate")
     both = [str(runs / "good"), str(runs / "worse")]
     _step(out, say, "board", *both, "--out", str(out / "board.html"))
-    compared = (f"{both[1]}/gqa", "--baseline", f"{both[0]}/gqa")
+    compared = (f"{both[1]}/refcoco", "--baseline", f"{both[0]}/refcoco")
     _step(out, say, "report", *compared, "--out", str(out / "report.html"))
     (out / "gate.yaml").write_text(GATE, encoding="utf-8")
     home = ("--baselines", str(out / "baselines"))
