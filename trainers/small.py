@@ -91,6 +91,11 @@ class Base:
         return 1e-4 if self.real else 1.5e-3
 
     @property
+    def optimizer(self) -> str:
+        """Of what is tuned from it: published parts have been trained with AdamW."""
+        return "adamw_torch" if self.real else "muon"
+
+    @property
     def tower(self) -> Path:
         """Directory of the vision tower."""
         return self.folder / "tower"

@@ -178,6 +178,7 @@ def stage1(setting: Setting, connector: str, seed: int, out: Path) -> Path:
         "max_steps": setting.plan.stage1_steps,
         "batch_size": setting.plan.batch,
         "lr": 2e-3,
+        "optimizer": setting.base.optimizer,
     }
     recipe = small.tuned(name, changes, seed)
     start = small.new_model(setting.base, connector, seed, out.with_name(f"{out.name}-start"))
@@ -197,6 +198,7 @@ def stage2(setting: Setting, arm: Arm, start: Path, seed: int, out: Path) -> Pat
         "hold_out": [f"{task}={setting.world / task}" for task in ("gqa", "pope")],
         "batch_size": setting.plan.batch,
         "lr": setting.base.lr,
+        "optimizer": setting.base.optimizer,
     }
     recipe = small.tuned(name, changes, seed)
     images = setting.world / PICTURES[arm.data]
