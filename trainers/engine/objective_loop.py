@@ -80,11 +80,12 @@ def forecast(
     held = sum(w.numel() * w.element_size() for _, w in weights)
     moments = memory(total, trained, "fp32", 1)["gradients_and_optimizer"]
     two = plan.pieces > 1 and hasattr(objective, "loss_of")
+    each = min(recipe.micro_batch, recipe.batch_size)
     lines = [
         f"recipe {recipe.name}: {source or 'its own model'}",
         f"items    {len(objective):,}",
         f"steps    {plan.total:,} of {recipe.batch_size} items: {plan.pieces} forward passes of "
-        f"{min(recipe.micro_batch, recipe.batch_size)} on each of {devices}" + (", made twice" if two else ""),
+        f"{each} on each of {devices}" + (", made twice" if two else ""),
         f"weights  {total:,}, of which {trained:,} train, in "
         f"{len({m.group for m in members.values()})} groups",
         f"memory   {held / 2**30:.2f} GiB of weights and {moments / 2**30:.2f} GiB of gradients "
