@@ -105,8 +105,8 @@ def _can_fit(task: Task, model: Model, samples: Sequence[Sample]) -> None:
     maps = getattr(model, "dense", not getattr(model, "looks", True))
     if not maps and any(sample.facts.get("dense") == "map" for sample in samples):
         raise UsageError(
-            f"{task.name} asks for a map of classes over the picture, and '{model.name}' answers in "
-            "words: take a dual encoder (transformers: with a CLIP or SigLIP)"
+            f"{task.name} asks for a map of classes over the picture, and '{model.name}' answers "
+            "in words: take a dual encoder (transformers: with a CLIP or SigLIP)"
         )
 
 
