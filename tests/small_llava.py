@@ -42,6 +42,7 @@ def small(recipe: Recipe, **changes: Any) -> Recipe:
         "language": "scratch:tiny",
         "connector": recipe.builder_options["connector"],
         "kind": recipe.builder_options["kind"],
+        "connector_weights": "none",
     }
     tiles = recipe.images.aspect == "anyres"
     plain = {
