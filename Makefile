@@ -24,7 +24,7 @@ bench: .venv/.test
 	$(BIN)/python benchmarks/engine_cpu.py
 	$(BIN)/python benchmarks/openai_throughput.py
 
-# The papers' orders in miniature, by paper: PART=llava (LLaVA and LocVLM), lskd, react. Hours for SIZE=small.
+# The papers' orders in miniature: PART=llava (LLaVA and LocVLM), lskd or react; all by default. SIZE=small takes hours.
 SIZE ?= mini
 PART ?= llava lskd react
 wind-tunnel: .venv/.test
