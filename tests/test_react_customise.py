@@ -1,11 +1,7 @@
 """REACT's customisation: pairs, changes of pictures, modes, losses, export, import, the command."""
 
 import json
-import os
-import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +9,7 @@ import pytest
 import torch
 from react_data import PAIRS, inputs, logits, make_world
 from safetensors.torch import load_file
+from train_process import kill_after_a_checkpoint, launch
 from transformers import CLIPModel, SiglipModel
 
 from harness.engine.dual import DualEncoder
@@ -287,21 +284,9 @@ def command(world, out, *words):
             "--data", str(world / "tars"), "--out", str(out), *words]  # fmt: skip
 
 
-def launch(words):
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(words, cwd=ROOT, env=env, **pipes)
-
-
 def test_a_killed_process_goes_on_where_it_was(world, tmp_path):
     out = tmp_path / "o"
-    process = launch(command(world, out))
-    until = time.monotonic() + 240
-    while not list(out.glob("checkpoint-*/progress.json")):
-        assert process.poll() is None and time.monotonic() < until, process.stderr.read()
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    kill_after_a_checkpoint(launch(command(world, out)), out)
     again = launch(command(world, out, "--resume"))
     said, errors = again.communicate(timeout=240)
     assert again.returncode == 0, errors

@@ -1,12 +1,8 @@
 """Going on after a crash gives the run that was never interrupted; two processes give one's."""
 
 import json
-import os
 import shutil
-import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny_models import make_llava, make_llava_next
 from train_data import make_records, write_pictures, write_records
+from train_process import kill_after_a_checkpoint, launch
 
 from harness.errors import DataError, UsageError
 from trainers.engine import model, resume
@@ -178,21 +175,9 @@ def command(world, out, *words, source="base"):
             *words]  # fmt: skip
 
 
-def launch(words):
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(words, cwd=ROOT, env=env, **pipes)
-
-
 def test_a_killed_process_goes_on_where_it_was(world, tmp_path):
     out = tmp_path / "o"
-    process = launch(command(world, out))
-    until = time.monotonic() + 240
-    while not list(out.glob("checkpoint-*/progress.json")):
-        assert process.poll() is None and time.monotonic() < until, process.stderr.read()
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    kill_after_a_checkpoint(launch(command(world, out)), out)
     again = launch(command(world, out, "--resume"))
     said, errors = again.communicate(timeout=240)
     assert again.returncode == 0, errors
