@@ -1,15 +1,22 @@
-"""The table of directions that the wind tunnels print: what a paper says, and what came out.
+"""What the wind tunnels share: arms side by side, fewer questions, and the table of directions.
 
-Each row compares two arms, seed by seed, with `sightline compare`'s own statistics. Imports
-reports, and trainers.tunnel for the type of a direction.
+Each row of the table says what a paper says and what came out: it compares two arms, seed by seed,
+with `sightline compare`'s own statistics. Imports reports, harness.types, and trainers.tunnel for
+the type of a direction.
 """
 
 import json
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
 from math import sqrt
+from multiprocessing import get_context
 from pathlib import Path
+from random import Random
 from typing import Any
 
+from harness.errors import UsageError
+from harness.types import Task
 from reports import compare
 from reports.comparable import load
 from trainers.tunnel import Direction
@@ -19,15 +26,42 @@ Runs = Callable[[int, str, str], Path]
 HEAD = ("the paper's order", "task", "metric", "base", "cand", "per seed", "mean", "shows")
 
 
+def side_by_side(work: Callable[[Any], str], jobs: Sequence[Any], workers: int) -> None:
+    """Carry out jobs in processes of their own, and print what each says."""
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        for done in as_completed([pool.submit(work, job) for job in jobs]):
+            print(done.result(), flush=True)
+
+
+def fewer(task: Task, pictures: int) -> Task:
+    """Return a task with the questions about some pictures, drawn by lot; all arms get the same.
+
+    0 pictures: all of them.
+    """
+    asked = list(task.samples())
+    names = sorted({sample.cluster for sample in asked})
+    if 0 < pictures < len(names):
+        kept = set(Random(task.name).sample(names, pictures))
+        asked = [sample for sample in asked if sample.cluster in kept]
+    return replace(task, samples=lambda: asked)
+
+
 def table(directions: Sequence[Direction], seeds: int, runs: Runs, kept: Path) -> list[str]:
     """Return the lines of the table of directions, and write it as JSON at `kept`.
 
-    Raises SystemExit where two runs have too few samples for a test.
+    A direction whose runs have too few samples for a test says so in its row.
     """
     lines = [f"| {' | '.join(HEAD)} |", "|---" * len(HEAD) + "|"]
     rows = []
     for direction in directions:
-        found = [_difference(direction, seed, runs) for seed in range(seeds)]
+        every = [_difference(direction, seed, runs) for seed in range(seeds)]
+        found = [one for one in every if one is not None]
+        if len(found) < seeds:
+            said = f"{direction.cand} over {direction.base}: {direction.source}"
+            lines.append(
+                f"| {said} | {direction.task} | {direction.metric} | | | | | too few samples |"
+            )
+            continue
         row = {**vars(direction), "seeds": found, **combined(found)}
         lines.append(_line(direction, row))
         rows.append(row)
@@ -60,16 +94,16 @@ def _line(direction: Direction, row: dict[str, Any]) -> str:
     )
 
 
-def _difference(direction: Direction, seed: int, runs: Runs) -> dict[str, Any]:
+def _difference(direction: Direction, seed: int, runs: Runs) -> dict[str, Any] | None:
     before, after = (
         load(runs(seed, arm, direction.task)) for arm in (direction.base, direction.cand)
     )
-    found = compare.compare(before, after, metric=direction.metric).headline
+    try:
+        found = compare.compare(before, after, metric=direction.metric).headline
+    except UsageError:  # so few questions that none is of this kind
+        return None
     if found.base is None or found.cand is None or not found.change:
-        raise SystemExit(
-            f"{direction.cand} over {direction.base}, seed {seed}: {direction.task}/"
-            f"{direction.metric} has no test; too few samples"
-        )
+        return None
     sign = 1 if direction.higher else -1
     return {
         "base": found.base,

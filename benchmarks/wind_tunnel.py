@@ -11,15 +11,11 @@ whether the direction shows. What is there is not made again, so an interrupted 
 import argparse
 import os
 import time
-from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
-from multiprocessing import get_context
 from pathlib import Path
-from random import Random
 from typing import Any
 
-from _directions import table
+from _directions import fewer, side_by_side, table
 
 from harness.types import Task
 from trainers import small, tunnel
@@ -45,8 +41,8 @@ def main() -> None:
     small.make_base(world, told.out / "base", plan.size, backbone=told.backbone)
     print(f"base: {time.monotonic() - started:.0f} s", flush=True)
     jobs = [(told.out, world, told.size, told.backbone, seed) for seed in range(told.seeds)]
-    _side_by_side(_connectors, [(*job, c) for job in jobs for c in ("linear", "mlp")], told.workers)
-    _side_by_side(_arm, [(*job, arm.name) for job in jobs for arm in tunnel.ARMS], told.workers)
+    side_by_side(_connectors, [(*job, c) for job in jobs for c in ("linear", "mlp")], told.workers)
+    side_by_side(_arm, [(*job, arm.name) for job in jobs for arm in tunnel.ARMS], told.workers)
     print(f"trained and scored: {time.monotonic() - started:.0f} s\n")
     rows = table(
         tunnel.DIRECTIONS,
@@ -66,13 +62,6 @@ def _world(folder: Path, scenes: int) -> Path:
     if not (folder / build.MANIFEST).exists():
         build.make(folder, scenes, 0, only=ONLY, simple=True, say=lambda line: None)
     return folder
-
-
-def _side_by_side(work: Any, jobs: Sequence[Any], workers: int) -> None:
-    """Carry out jobs in processes of one thread each."""
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        for done in as_completed([pool.submit(work, job) for job in jobs]):
-            print(done.result(), flush=True)
 
 
 def _setting(job: Any) -> tuple[Path, tunnel.Setting]:
@@ -119,23 +108,17 @@ def _score(model: Path, world: Path, out: Path, plan: tunnel.Plan) -> None:
         folder = out / name
         if name not in wanted or (folder / ".done").exists():
             continue
-        task = _fewer(make_task(name, str(world / name)), plan.pictures.get(name, 0))
+        task = make_task(name, str(world / name))
+        task = fewer(_adversarial(task) if name == "pope" else task, plan.pictures.get(name, 0))
         api.run(f"transformers:{model}", task, out=folder, resume=folder.exists())
         if task.judge:
             judge(folder, task, How([Judge(overlap(), "overlap")]))
         (folder / ".done").touch()
 
 
-def _fewer(task: Task, pictures: int) -> Task:
-    """Return a task with the questions about some pictures, drawn by lot; all arms get the same.
-
-    Of POPE's three sets the adversarial one is asked alone: it is what the table looks at.
-    """
+def _adversarial(task: Task) -> Task:
+    """Return POPE with its adversarial set alone, which is what the table looks at."""
     asked = [s for s in task.samples() if s.groups.get("split") not in ("random", "popular")]
-    names = sorted({sample.cluster for sample in asked})
-    if 0 < pictures < len(names):
-        kept = set(Random(task.name).sample(names, pictures))
-        asked = [sample for sample in asked if sample.cluster in kept]
     return replace(task, samples=lambda: asked)
 
 

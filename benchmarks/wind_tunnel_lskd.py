@@ -14,16 +14,11 @@ import json
 import os
 import time
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import replace
-from multiprocessing import get_context
 from pathlib import Path
-from random import Random
 from typing import Any
 
-from _directions import table
+from _directions import fewer, side_by_side, table
 
-from harness.types import Task
 from trainers import tunnel_lskd as tunnel
 
 
@@ -37,7 +32,7 @@ def main() -> None:
     print("\n".join(lines(facts)), flush=True)
     jobs = [(told.out, told.size, 0, "base")]
     jobs += [(told.out, told.size, seed, a.name) for seed in range(told.seeds) for a in tunnel.ARMS]
-    side_by_side(jobs, told.workers)
+    side_by_side(arm, jobs, told.workers)
     print(f"trained and scored: {time.monotonic() - started:.0f} s\n")
 
     def runs(seed: int, arm: str, task: str) -> Path:
@@ -127,13 +122,6 @@ def _held(arms: Sequence[dict[str, Any]]) -> list[str]:
     ]
 
 
-def side_by_side(jobs: Sequence[Any], workers: int) -> None:
-    """Carry out jobs in processes of one thread each."""
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        for done in as_completed([pool.submit(arm, job) for job in jobs]):
-            print(done.result(), flush=True)
-
-
 def _runs(out: Path, seed: int, name: str) -> Path:
     return out / "runs" / (name if name == "base" else f"seed{seed}/{name}")
 
@@ -164,20 +152,10 @@ def score(model: Path, world: Path, out: Path, plan: tunnel.Plan) -> None:
     for name in tunnel.TASKS:
         folder = out / name
         if not (folder / ".done").exists():
-            task = _fewer(make_task(name, str(world / name)), plan.asked[name])
+            task = fewer(make_task(name, str(world / name)), plan.asked[name])
             api.run(f"transformers:{model}", task, out=folder, options={"regions": "draw"},
                     resume=folder.exists())  # fmt: skip
             (folder / ".done").touch()
-
-
-def _fewer(task: Task, pictures: int) -> Task:
-    """Return a task with the questions about some pictures, drawn by lot; all arms get the same."""
-    asked = list(task.samples())
-    names = sorted({sample.cluster for sample in asked})
-    if pictures < len(names):
-        kept = set(Random(task.name).sample(names, pictures))
-        asked = [sample for sample in asked if sample.cluster in kept]
-    return replace(task, samples=lambda: asked)
 
 
 if __name__ == "__main__":

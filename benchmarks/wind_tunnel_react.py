@@ -13,15 +13,12 @@ import argparse
 import json
 import os
 import time
-from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
-from multiprocessing import get_context
 from pathlib import Path
 from random import Random
 from typing import Any
 
-from _directions import table
+from _directions import side_by_side, table
 
 from harness.types import Task
 from trainers import tunnel_react as tunnel
@@ -40,7 +37,7 @@ def main() -> None:
     print("\n".join(_lines(facts)), flush=True)
     jobs = [(told.out, told.size, 0, "base")]
     jobs += [(told.out, told.size, seed, a.name) for a in tunnel.ARMS for seed in range(told.seeds)]
-    _side_by_side(jobs, told.workers)
+    side_by_side(arm, jobs, told.workers)
     print(f"trained and scored: {time.monotonic() - started:.0f} s\n")
     wanted = tunnel.directions(facts["sets"])
     runs = lambda seed, arm, task: _runs(told.out, seed, arm) / task  # noqa: E731
@@ -127,13 +124,6 @@ def _fewer(task: Task, most: int) -> Task:
     return replace(task, samples=lambda: kept)
 
 
-def _side_by_side(jobs: Sequence[Any], workers: int) -> None:
-    """Carry out jobs in processes of one thread each."""
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        for done in as_completed([pool.submit(arm, job) for job in jobs]):
-            print(done.result(), flush=True)
-
-
 def _runs(out: Path, seed: int, name: str) -> Path:
     return out / "runs" / (name if name == "base" else f"seed{seed}/{name}")
 
@@ -148,9 +138,8 @@ def arm(job: tuple[Path, str, int, str]) -> str:
     base = model = out / "base" / "run" / "model"
     tasks = _tasks(out, plan)
     if name != "base":
-        # one task has one place in this list, so real sets are named one by one
         held = [f"elevater={out}/world/elevater"]
-        held += [f"elevater/{one}={out}/data/real" for one in pairs.REAL if "real" in tasks]
+        held += [f"elevater={out}/data/real"] if "real" in tasks else []
         folder = out / f"seed{seed}" / name
         model = folder / "model"
         if not (model / "config.json").exists():
