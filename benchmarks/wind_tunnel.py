@@ -22,7 +22,7 @@ from trainers import small, tunnel
 
 TASKS = ("gqa", "pope", "llava_bench", "coco_spatial", "refcoco", "hallucination")
 SCENES = {"tiny": 60, "mini": 3000, "small": 6000}
-ONLY = ("instruct", "stage1", "regions", "region_captions", *TASKS)
+ONLY = ("instruct", "stage1", "regions", "region_captions", "reading", *TASKS)
 
 
 def main() -> None:

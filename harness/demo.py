@@ -103,7 +103,7 @@ def _train(out: Path, world: Path, told: Length, say: Say) -> None:
             continue
         path = out / f"{name}.json"
         path.write_text(json.dumps(rows), encoding="utf-8")
-        settings = {**small.TUNING, "max_steps": told.steps, "batch_size": 8, "micro_batch": 8}
+        settings = {**small.tuning(), "max_steps": told.steps, "batch_size": 8, "micro_batch": 8}
         settings["hold_out"] = [f"{task}={world / task}" for task in ("gqa", "pope")]
         config = out / f"{name}.yaml"
         config.write_text(json.dumps(settings, indent=1), encoding="utf-8")

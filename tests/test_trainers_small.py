@@ -16,7 +16,7 @@ torch = pytest.importorskip("torch")
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("world")
-    for name in ("instruct", "stage1", "regions", "region_captions"):
+    for name in ("instruct", "stage1", "regions", "region_captions", "reading"):
         write_format(name, out / name, painted_world())
     return out
 

@@ -1,4 +1,4 @@
-"""Small models from nothing: a tower that has seen captions, a language model that has read them.
+"""Small models from nothing: a tower that has seen phrases, a language model that has read.
 
 The demo and `make wind-tunnel` start from such a base, so that they run on a machine without any
 downloaded weights. In the order of what happens:
@@ -6,7 +6,8 @@ downloaded weights. In the order of what happens:
     OUT/tower/       learned to name what region phrases say (trainers/engine/tower.py)
     OUT/start/       tower, linear connector and language model put together; the embeddings of
                      words that the tower knows are the directions that it knows them by
-    OUT/captions/    the whole but the tower trained on captions of the world's pictures
+    OUT/captions/    the whole but the tower trained on captions of the world's pictures and, as
+                     text alone, on conversations about told scenes (small_lessons.py)
     OUT/language/    the language model of it alone, which other connectors are put in front of
 
 A part that is there is not made again. Imports torch, transformers and the engine inside functions.
@@ -17,11 +18,11 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from random import Random
 from typing import Any
 
-from harness.errors import DataError, unknown
+from harness.errors import unknown
 from trainers.recipe import Recipe, find
+from trainers.small_lessons import lessons, read
 
 Say = Callable[[str], None]
 
@@ -43,6 +44,14 @@ TUNING: dict[str, Any] = {
     "keep": 1,
 }
 """What every recipe gets for a small model on a CPU; the number of steps ends it, not epochs."""
+
+
+def tuning() -> dict[str, Any]:
+    """Return TUNING with the precision that this processor is fastest at."""
+    from trainers.engine.tower import half_is_fast
+
+    # torch's attention for CPUs goes backward three times slower in bfloat16 than plain products
+    return {**TUNING, **({"precision": "bf16", "attention": "eager"} if half_is_fast() else {})}
 
 
 @dataclass(frozen=True)
@@ -72,8 +81,6 @@ SIZES = {
 `mini` for the smallest wind tunnel, `small` for the larger one."""
 SHORT = "\nAnswer the question using a single word or phrase."
 """LLaVA-1.5's sentence for short answers (dissertation, section 4.3)."""
-CAPTIONS = ("blip_laion_cc_sbu_558k.json", "chat.json")
-"""Below stage1/ of a world."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +151,7 @@ def make_base(
     """Make the base model of a world at `out`, or go on with what is there.
 
     Args:
-        world: Folder of `sightline world` with region_captions, stage1 and instruct.
+        world: Folder of `sightline world` with region_captions, stage1, reading and instruct.
         out: Where the parts go.
         size: One of SIZES.
         backbone: `scratch`, or `real`: CLIP ViT-B/16 and SmolLM2-135M, nothing trained here.
@@ -191,9 +198,7 @@ def _captions(world: Path, made: Base, seed: int, quiet: bool) -> None:
 
     records = made.folder / "captions.json"
     records.parent.mkdir(parents=True, exist_ok=True)
-    # one caption each: a second one could be copied from the first without looking
-    told = [row for name in CAPTIONS for row in _read(world / "stage1" / name)]
-    told += attributes(world, {int(Path(row["image"]).stem): row["image"] for row in told}, seed)
+    told = lessons(world, made.size.caption_steps * made.size.batch, seed)
     records.write_text(json.dumps(told), encoding="utf-8")
     start = made.folder / "start"
     if not (start / "config.json").exists():
@@ -207,49 +212,9 @@ def _captions(world: Path, made: Base, seed: int, quiet: bool) -> None:
     train(recipe, start, records, made.folder / "captions", images=world / "stage1", quiet=quiet)
 
 
-def attributes(
-    world: Path, images: Mapping[int, str], seed: int, each: int = 6
-) -> list[dict[str, Any]]:
-    """Return captions by thing, from Visual Genome's attributes: "dog red small, cup white large".
-
-    The noun comes first, so that what follows can only be told by looking at that one thing, which
-    captions of whole pictures ("a red dog") do not teach. Things that share their name in a picture
-    are left out.
-
-    Args:
-        world: Folder of `sightline world` with region_captions.
-        images: Ids of pictures to their paths.
-        seed: Of the order of things.
-        each: Captions of a picture.
-    """
-    draw = Random(seed)
-    found = []
-    for row in _read(world / "region_captions" / "attributes.json"):
-        names = [thing["names"][0] for thing in row["attributes"]]
-        alone = [t for t in row["attributes"] if names.count(t["names"][0]) == 1]
-        if not alone:
-            continue
-        for number in range(each):
-            told = ", ".join(
-                " ".join((thing["names"][0], *thing["attributes"]))
-                for thing in draw.sample(alone, len(alone))
-            )
-            found.append(
-                {
-                    "id": f"attributes/{row['image_id']}/{number}",
-                    "image": images[row["image_id"]],
-                    "conversations": [
-                        {"from": "human", "value": "<image>\nDescribe each thing."},
-                        {"from": "gpt", "value": told},
-                    ],
-                }
-            )
-    return found
-
-
 def tuned(name: str, changes: Mapping[str, Any], seed: int) -> Recipe:
     """Return a recipe for a small model: float32, pictures kept in memory, plus `changes`."""
-    recipe = find(name, {**TUNING, "needs": (), "seed": seed, **changes})
+    recipe = find(name, {**tuning(), "needs": (), "seed": seed, **changes})
     assert isinstance(recipe, Recipe)
     return recipe.changed({"micro_batch": recipe.batch_size})
 
@@ -275,8 +240,8 @@ def _assemble(world: Path, made: Base, seed: int, out: Path) -> None:
 
     spoken = [
         f"USER: {turn['value'].replace('<image>', '')} ASSISTANT: "
-        for path in ("stage1/chat.json", "instruct/mix.json")
-        for record in _read(world / path)
+        for path in ("stage1/chat.json", "instruct/mix.json", "reading/conversations.json")
+        for record in read(world / path)
         for turn in record["conversations"]
     ]
     model, processor = assemble(
@@ -426,13 +391,3 @@ def take_language(model: Path, out: Path) -> None:
     alone.generation_config = whole.generation_config
     alone.save_pretrained(out)
     AutoTokenizer.from_pretrained(model).save_pretrained(out)
-
-
-def _read(path: Path) -> list[Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"{path}: {error}. Make the world with `sightline world --out DIR` first"
-        ) from error
-    return list(found)

@@ -18,6 +18,7 @@ from harness.errors import DataError
 from trainers import small
 from trainers.codecs import codec
 from trainers.locating import Locating, read_instances, records
+from trainers.small_lessons import read
 
 
 @dataclass(frozen=True)
@@ -105,8 +106,8 @@ def write_data(world: Path, out: Path, seed: int = 0) -> dict[str, Path]:
     All have the same number of records. `vqa` is `format` without the sentence that says what form
     an answer has, and nothing else; `locvlm` has LocVLM's in the place of every second record.
     """
-    instruct = _read(world / "instruct" / "llava_instruct.json")
-    mix = _read(world / "instruct" / "mix.json")
+    instruct = read(world / "instruct" / "llava_instruct.json")
+    mix = read(world / "instruct" / "mix.json")
     short = [row for row in mix if row["id"].split("/")[0] in ("vqav2", "gqa")]
     if not short:
         raise DataError(f"{world}/instruct/mix.json: no records of vqav2 or gqa")
@@ -123,7 +124,7 @@ def write_data(world: Path, out: Path, seed: int = 0) -> dict[str, Path]:
         "vqa": [_bare(row) for row in mixed],
         "format": mixed,
         "locvlm": locvlm,
-        "captions": _read(world / "stage1" / "chat.json"),
+        "captions": read(world / "stage1" / "chat.json"),
     }
     out.mkdir(parents=True, exist_ok=True)
     files = {}
@@ -145,7 +146,7 @@ def _located(world: Path, seed: int) -> list[Any]:
         (str(row["image_id"]), int(row["annotation_id"])): str(
             row.get("relational", row["caption"])
         )
-        for row in _read(folder / "unique_objects.json")
+        for row in read(folder / "unique_objects.json")
     }
     present = {kind for picture in pictures for kind in picture.kinds}
     coder = codec("ivb", bins=224, frame="image")  # the frame that tasks/refcoco.py tells boxes in
@@ -203,10 +204,3 @@ def stage2(setting: Setting, arm: Arm, start: Path, seed: int, out: Path) -> Pat
     recipe = small.tuned(name, changes, seed)
     images = setting.world / PICTURES[arm.data]
     return train(recipe, start, setting.files[arm.data], out, images=images, quiet=True).model
-
-
-def _read(path: Path) -> list[Any]:
-    try:
-        return list(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: {error}; make the world with `sightline world`") from error

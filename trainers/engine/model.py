@@ -282,10 +282,14 @@ def _modules(model: Any, recipe: Recipe) -> list[str]:
 
 
 def _cast(model: Any, recipe: Recipe) -> None:
-    """Give every parameter the type it is kept in. Shards need one type for all."""
+    """Give every parameter the type it is kept in. Shards need one type for all.
+
+    What is frozen is rounded only where the export would round it too: it must leave as it came.
+    """
+    small = recipe.precision == "bf16" and recipe.save_dtype != "float32"
     if recipe.precision == "bf16_pure":
         model.to(torch.bfloat16)
-    elif recipe.precision == "bf16" and recipe.parallel == "ddp":
+    elif small and recipe.parallel == "ddp":
         for parameter in model.parameters():
             if not parameter.requires_grad:
                 parameter.data = parameter.data.to(torch.bfloat16)

@@ -150,7 +150,9 @@ def train(
     torch.manual_seed(seed)
     told = {**sizes, "image_size": lessons.side, "patch_size": lessons.patch}
     told.pop("model_type", None)
+    half = half_is_fast()
     model = CLIPVisionModel(CLIPVisionConfig(**told))
+    model.set_attn_implementation("eager" if half else "sdpa")
     head = torch.nn.Linear(model.config.hidden_size, len(lessons.words))
     weights = [*model.parameters(), *head.parameters()]
     optimizer = MuonAdamW([{"params": weights}], inner(model), lr=lr, weight_decay=0.05)
@@ -166,7 +168,8 @@ def train(
         looks = [lessons.looks[n] for n in chosen]
         if step % 2:
             looks = [mirrored(look) for look in looks]
-        loss = _loss(model, head, looks)
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            loss = _loss(model, head, looks)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
@@ -181,6 +184,12 @@ def train(
     model.save_pretrained(out)
     _save_processor(out, lessons.side)
     return {"loss": recent, "pictures": float(seen), "seconds": time.monotonic() - started}
+
+
+def half_is_fast() -> bool:
+    """Return whether this processor multiplies bfloat16 itself; others are slower with it."""
+    known: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return any(known.get(name) for name in ("avx512_bf16", "amx_bf16"))
 
 
 def mirrored(look: Look) -> Look:

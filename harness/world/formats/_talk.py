@@ -26,7 +26,7 @@ DETAIL = (
     "What is going on in this scene?",
     "Tell me about everything in the photo.",
 )
-_SPACE = ("near", "on", "to the left of", "to the right of", "above", "below")
+SPACE = ("near", "on", "to the left of", "to the right of", "above", "below")
 
 
 def conversation(names: Names, draw: Random) -> list[Turn]:
@@ -85,7 +85,7 @@ def _actions(names: Names, draw: Random) -> Iterator[Turn]:
 
 
 def _sides(names: Names, draw: Random) -> Iterator[Turn]:
-    every = [relation for relation in names.relations() if relation.name in _SPACE]
+    every = [relation for relation in names.relations() if relation.name in SPACE]
     for relation in draw.sample(every, min(2, len(every))):
         named = names.the(names.scene.thing(relation.subject))
         yield f"Where is {named}?", sentence(names.related(relation))
@@ -135,7 +135,7 @@ def detail(names: Names, draw: Random) -> str:
         what = names.doing(thing)
         told.append(f"{looks} and is {what}" if what else looks)
     told += [f'{names.the(t)} says "{t.text}"' for t in names.objects if t.text]
-    every = {frozenset((r.subject, r.object)): r for r in names.relations() if r.name in _SPACE}
+    every = {frozenset((r.subject, r.object)): r for r in names.relations() if r.name in SPACE}
     told += [names.related(r) for r in draw.sample(list(every.values()), min(3, len(every)))]
     return " ".join(sentence(line) for line in told)
 
