@@ -121,6 +121,29 @@ def test_attention_starts_with_what_is_alike(tmp_path: Path) -> None:
     assert torch.allclose(copy, 0.5 * torch.eye(width), atol=1e-4)
 
 
+def test_some_heads_start_looking_a_fixed_way_back(tmp_path: Path) -> None:
+    from trainers.builders.llava import assemble
+
+    model, _ = assemble(
+        vision="scratch:tiny", language="scratch:tied", connector="linear", texts=["a b c d"] * 9
+    )  # fmt: skip
+    small.match(model, 0)
+    small.look_back(model)
+    language = model.model.language_model
+    language.set_attn_implementation("eager")
+    for seed in range(3):
+        ids = torch.randint(4, 9, (1, 30), generator=torch.Generator().manual_seed(seed))
+        with torch.no_grad():
+            first, second = language(input_ids=ids, output_attentions=True).attentions[:2]
+        for place in range(10, 30):
+            assert first[0, 0, place, place - 1] > 0.9 and first[0, 1, place, place - 2] > 0.9
+            for window in (first[0, 2, place], second[0, 0, place]):
+                assert window[place - 6 : place - 1].sum() > 0.7
+                assert window.argmax() == place - 4
+            if place > 16:
+                assert second[0, 1, place].argmax() == place - 13
+
+
 def test_a_tower_learns_and_says_what_is_missing(world: Path, tmp_path: Path) -> None:
     from trainers.builders import shapes
     from trainers.engine import tower

@@ -86,7 +86,7 @@ class Plan:
 PLANS = {
     "tiny": Plan("tiny", 10, 20, 4, {"gqa": 5, "pope": 5, "refcoco": 5, "hallucination": 10}),
     "mini": Plan(
-        "mini", 30, 360, 8, {"gqa": 150, "pope": 100, "refcoco": 30, "hallucination": 150}
+        "mini", 30, 450, 8, {"gqa": 150, "pope": 100, "refcoco": 30, "hallucination": 150}
     ),
     "small": Plan("small", 400, 2000, 8, {"refcoco": 150}),
 }

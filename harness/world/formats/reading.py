@@ -22,9 +22,9 @@ from harness.world.scene import Thing, World
 
 _EACH = 5
 """Conversations about a scene."""
-_SHORT = 0.4
+_SHORT = 0.5
 """Share of conversations with answers of a word."""
-_MOST = {"words": 8, "sentences": 5}
+_MOST = {"words": 12, "sentences": 8}
 """Questions of a conversation."""
 _RELATIONS = 3
 
