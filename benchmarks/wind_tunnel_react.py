@@ -73,11 +73,10 @@ def prepare(out: Path, size: str, real: Path) -> dict[str, Any]:
         else []
     )
     if not (data / "counts.json").exists():
-        pairs.write_pairs(world, data / "real" if sets else None, data)
-    base = out / "base" / "run" / "model"
+        pairs.write_pairs(world, data / "real" if sets else None, data, plan.told)
+    base, tasks = out / "base" / "run" / "model", _tasks(out, plan)
     if not (base / "config.json").exists():
-        tunnel.train_base(data, out / "base", plan)
-    tasks = _tasks(out, plan)
+        tunnel.train_base(data, out / "base", plan, _held(out, tasks))
     found = tunnel.retrieve(base, tasks, data, plan)
     groups = {
         name: [m.name.rpartition(".")[0] for m in task.metrics if "." in m.name]
@@ -111,6 +110,12 @@ def _tasks(out: Path, plan: tunnel.Plan) -> dict[str, Task]:
     }
 
 
+def _held(out: Path, tasks: dict[str, Task]) -> list[str]:
+    """Return what no training picture may be from, as the engine's `hold_out` wants it."""
+    held = [f"elevater={out}/world/elevater"]
+    return held + ([f"elevater={out}/data/real"] if "real" in tasks else [])
+
+
 def _fewer(task: Task, most: int) -> Task:
     """Return a task with some pictures of each set, drawn by lot; all arms get the same."""
     by_set: dict[str, list[Any]] = {}
@@ -138,13 +143,11 @@ def arm(job: tuple[Path, str, int, str]) -> str:
     base = model = out / "base" / "run" / "model"
     tasks = _tasks(out, plan)
     if name != "base":
-        held = [f"elevater={out}/world/elevater"]
-        held += [f"elevater={out}/data/real"] if "real" in tasks else []
         folder = out / f"seed{seed}" / name
         model = folder / "model"
         if not (model / "config.json").exists():
             chosen = next(one for one in tunnel.ARMS if one.name == name)
-            tunnel.customise(chosen, base, out / "data", held, folder, plan, seed)
+            tunnel.customise(chosen, base, out / "data", _held(out, tasks), folder, plan, seed)
     trained = time.monotonic() - started
     _score(model, tasks, _runs(out, seed, name))
     return f"{name}, seed {seed}: {trained:.0f} s and {time.monotonic() - started - trained:.0f} s"

@@ -1,9 +1,9 @@
 """What REACT's wind tunnel learns from: real sets in ELEVATER's form, pairs for a base and a pool.
 
     OUT/real/SET/train|test/CLASS   MNIST, CIFAR-10, DTD as the task elevater reads them
-    OUT/base/00000.tar              scenes of a world with captions, things with phrases, and
-                                    half of the world's training pictures of ELEVATER's sets
-    OUT/pool/00000.tar              the other scenes and pictures, and real training pictures
+    OUT/base/00000.tar              scenes of a world with captions, things with phrases, and half
+                                    of the training pictures of all sets, the world's and the real
+    OUT/pool/00000.tar              other scenes and things, and all of those training pictures
     OUT/texts.txt                   all captions and prompts: the words of the vocabulary
 
 Captions of pictures of a class are phrases of our own such as pages have; one in ten names another
@@ -29,22 +29,31 @@ SIDE = 64
 REAL = ("mnist", "cifar-10", "dtd")
 WORDS = "classes_and_templates.json"
 SEEN = 0.5
-"""Share of the world's training pictures of ELEVATER's sets that the base has seen."""
+"""Share of the pool's related pairs that the base has read too."""
 NOISE = 0.1
 """Share of the captions of related pairs that name another class of the set."""
 CAPTIONS: Mapping[str, tuple[str, ...]] = {
-    "mnist": ("photo of the digit {}", "the number {} in a notebook", "a {} written by hand"),
-    "cifar-10": ("a photo of our {}", "little picture of the {}", "{} for sale", "a {} last year"),
-    "dtd": ("photo of a {} surface", "{} texture up close", "background pattern, {}"),
-    "eurosat_clip": ("{} from the plane", "photo of {} from above", "satellite picture, {}"),
-    "fer-2013": ("portrait of someone {}", "photo of a {} face", "why so {} today"),
-    "gtsrb": ("photo of a sign on our road: {}", "{}, seen in Germany", "driving school: {} sign"),
-    "kitti-distance": ("dash camera: {}", "{} on the way to work"),
-    "rendered-sst2": ("{} words about a film", "photo of someone's {} review"),
+    "mnist": ("digit {}", "the number {}", "{} written by hand", "a handwritten {} in a notebook"),
+    "cifar-10": ("our {}", "the {}", "a {}", "one {} more", "a little {}"),
+    "dtd": ("a {} surface", "{} texture up close", "{} background", "a pattern, {}", "{} things"),
+    "eurosat_clip": ("{} from the plane", "{} from above", "satellite picture, {}", "land, {}"),
+    "fer-2013": ("someone {}", "a {} face", "a {} child", "this {} person", "looking {}"),
+    "gtsrb": ("a sign on our road, {}", "{} sign", "traffic sign, {}", "a {} in Germany", "the {}"),
+    "kitti-distance": (
+        "dash camera, {}",
+        "{} on the way to work",
+        "on the road, {}",
+        "driving, {}",
+    ),
+    "rendered-sst2": ("{} words about a film", "a {} review", "someone {}", "a {} opinion"),
 }
-"""What pages say beside pictures of a class; no template of the evaluation is among them."""
+"""What pages say of a class; no template of the evaluation is among them, since those end with a
+full stop or have other words."""
 OPENINGS = ("", "", "a photo of ", "picture of ")
-"""Before captions of scenes and of things, drawn by lot."""
+"""Before captions of all kinds, drawn by lot."""
+ENDINGS = ("", "", ", last year", " for sale", ", free download", " seen today")
+"""After captions of related pairs, drawn by lot: a page words one thing in many ways, and a text
+tower that has read three wordings of a class takes a fourth for something else."""
 
 
 @dataclass(frozen=True)
@@ -113,23 +122,26 @@ def _by_class(pictures: Iterable[Any], classes: Sequence[str]) -> dict[str, list
 # ---- Pairs ----
 
 
-def write_pairs(world: Path, real: Path | None, out: Path, seed: int = 0) -> dict[str, int]:
+def write_pairs(
+    world: Path, real: Path | None, out: Path, told: int, seed: int = 0
+) -> dict[str, int]:
     """Write what the base learns from and the pool; return how many pairs each has.
 
     Args:
         world: Of `sightline world`, with DATA.
         real: From `write_real`; None: there are none.
-        out: data/; gets base/, pool/ and words.txt (all words that anyone says).
+        out: data/; gets base/, pool/ and texts.txt (all that anyone says).
+        told: Scenes that are told of, at most.
         seed: Of what goes where, of captions and of noise.
     """
     base: list[Pair] = []
     pool: list[Pair] = []
-    for scene, pair in _scenes(world, seed):
+    for scene, pair in _scenes(world, told, seed):
         (base if _chance(seed, "scene", scene) < 0.5 else pool).append(pair)
-    for pair in _related(world / "elevater", "world", seed):
-        (base if _chance(seed, "seen", pair.key) < SEEN else pool).append(pair)
-    if real is not None:
-        pool += _related(real, "real", seed)
+    for where, sets in (("world", world / "elevater"), ("real", real)):
+        related = list(_related(sets, where, seed)) if sets is not None else []
+        pool += related
+        base += [pair for pair in related if _chance(seed, "seen", pair.key) < SEEN]
     counts = {}
     for name, pairs in (("base", base), ("pool", pool)):
         write_tar(out / name / "00000.tar", pairs)
@@ -156,15 +168,15 @@ def write_tar(path: Path, pairs: Sequence[Pair]) -> None:
     part.rename(path)
 
 
-def _scenes(world: Path, seed: int) -> Iterator[tuple[int, Pair]]:
-    """Yield two captions of every training scene, and every thing cut out with its phrase."""
+def _scenes(world: Path, most: int, seed: int) -> Iterator[tuple[int, Pair]]:
+    """Yield two captions of each of `most` scenes, and every thing cut out with its phrase."""
     from PIL import Image as Pictures
 
     by_scene: dict[int, list[str]] = {}
     for row in _read(world / "stage1" / "chat.json"):
         told = row["conversations"][-1]["value"]
         by_scene.setdefault(int(Path(row["image"]).stem), []).append(told)
-    for row in _read(world / "region_captions" / "region_descriptions.json"):
+    for row in _read(world / "region_captions" / "region_descriptions.json")[:most]:
         scene = int(row["id"])
         with Pictures.open(world / "region_captions" / "VG_100K" / f"{scene}.jpg") as opened:
             picture = opened.convert("RGB")
@@ -194,7 +206,8 @@ def _related(root: Path, where: str, seed: int) -> Iterator[Pair]:
             told = classes[one.labels[0]]
             if draw.random() < NOISE:
                 told = draw.choice(classes)
-            caption = draw.choice(CAPTIONS[name]).replace("{}", told)
+            told = draw.choice(CAPTIONS[name]).replace("{}", told)
+            caption = draw.choice(OPENINGS) + told + draw.choice(ENDINGS)
             yield Pair(key, caption, *_kept(one.image))
 
 
