@@ -1,6 +1,8 @@
 """`make wind-tunnel`: the orders of the papers' tables, looked for at a very small size.
 
     python benchmarks/wind_tunnel.py --out wind-tunnel --size mini --seeds 3
+    python benchmarks/wind_tunnel.py --out wt-real --size brief --backbone real --seeds 1 \
+        --arms untuned format      # published parts on a CPU: `pip install onnx` beforehand
 
 Makes a world, a base model, and for each seed the arms of trainers/tunnel.py; scores them with
 `sightline run`'s own loop and compares them with `sightline compare`'s own statistics. Prints one
@@ -21,7 +23,7 @@ from harness.types import Task
 from trainers import small, tunnel
 
 TASKS = ("gqa", "pope", "llava_bench", "coco_spatial", "refcoco", "hallucination")
-SCENES = {"tiny": 60, "mini": 3000, "small": 6000}
+SCENES = {"tiny": 60, "mini": 3000, "brief": 3000, "small": 6000}
 ONLY = ("instruct", "stage1", "regions", "region_captions", "reading", *TASKS)
 
 
@@ -33,7 +35,15 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=min(os.cpu_count() or 1, 8))
     parser.add_argument("--backbone", choices=("scratch", "real"), default="scratch")
+    names = [arm.name for arm in tunnel.ARMS]
+    parser.add_argument("--arms", nargs="+", choices=names, default=names, metavar="ARM")
     told = parser.parse_args()
+    arms = [arm for arm in tunnel.ARMS if arm.name in told.arms]
+    wanted = [d for d in tunnel.DIRECTIONS if {d.base, d.cand} <= {arm.name for arm in arms}]
+    if not wanted:
+        parser.error(
+            f"nothing compares {' with '.join(told.arms)}: --arms are of {', '.join(names)}"
+        )
     started = time.monotonic()
     plan = tunnel.PLANS[told.size]
     world = _world(told.out / "world", SCENES[told.size])
@@ -41,11 +51,12 @@ def main() -> None:
     small.make_base(world, told.out / "base", plan.size, backbone=told.backbone)
     print(f"base: {time.monotonic() - started:.0f} s", flush=True)
     jobs = [(told.out, world, told.size, told.backbone, seed) for seed in range(told.seeds)]
-    side_by_side(_connectors, [(*job, c) for job in jobs for c in ("linear", "mlp")], told.workers)
-    side_by_side(_arm, [(*job, arm.name) for job in jobs for arm in tunnel.ARMS], told.workers)
+    connectors = sorted({arm.connector for arm in arms})
+    side_by_side(_connectors, [(*job, c) for job in jobs for c in connectors], told.workers)
+    side_by_side(_arm, [(*job, arm.name) for job in jobs for arm in arms], told.workers)
     print(f"trained and scored: {time.monotonic() - started:.0f} s\n")
     rows = table(
-        tunnel.DIRECTIONS,
+        wanted,
         told.seeds,
         lambda seed, arm, task: told.out / "runs" / f"seed{seed}" / arm / task,
         told.out / "directions.json",
@@ -93,20 +104,20 @@ def _arm(job: Any) -> str:
     model = folder / "model" if arm.data else start
     if not (model / "config.json").exists():
         model = tunnel.stage2(setting, arm, start, seed, folder)
-    _score(model, setting.world, out / "runs" / f"seed{seed}" / name, setting.plan)
+    asked = {d.task for d in tunnel.DIRECTIONS if name in (d.base, d.cand)}
+    _score(model, setting.world, out / "runs" / f"seed{seed}" / name, setting.plan, asked)
     return f"{folder.relative_to(out)}"
 
 
-def _score(model: Path, world: Path, out: Path, plan: tunnel.Plan) -> None:
+def _score(model: Path, world: Path, out: Path, plan: tunnel.Plan, asked: set[str]) -> None:
     from harness import api
     from harness.find import make_task
     from harness.judging import How, Judge, judge
     from harness.models.overlap import make as overlap
 
-    wanted = {direction.task for direction in tunnel.DIRECTIONS}
     for name in TASKS:
         folder = out / name
-        if name not in wanted or (folder / ".done").exists():
+        if name not in asked or (folder / ".done").exists():
             continue
         task = make_task(name, str(world / name))
         task = fewer(_adversarial(task) if name == "pope" else task, plan.pictures.get(name, 0))

@@ -89,12 +89,21 @@ def test_what_is_said_of_a_thing_is_what_is_known_of_it(world):
         for row in small_lessons.read(world / "region_captions" / "attributes.json")
     }
     rows = [row for row in small_lessons.lessons(world, 1000, 0) if row["id"].startswith("thing/")]
+    there, away = Counter(), Counter()
     for row in rows:
         things = known[int(row["id"].split("/")[1])]
         said = [turn["value"].removeprefix("<image>\n") for turn in row["conversations"]]
         for question, answer in zip(said[::2], said[1::2], strict=True):
-            assert answer == " ".join(things[question.removeprefix("Describe the ")[:-1]])
-    assert len(rows) == 150
+            name = question.removeprefix("Describe the ")[:-1]
+            if answer == small_lessons.ABSENT:
+                assert name not in things
+                away[name] += 1
+            else:
+                assert answer == " ".join(things[name])
+                there[name] += 1
+    assert len(rows) == 250 and 0.8 < away.total() / there.total() <= 1
+    common = [name for name, _ in there.most_common(3)]
+    assert all(away[name] for name in common)  # no name alone says that a thing is there
 
 
 def test_a_world_without_a_part_is_named(tmp_path):

@@ -19,7 +19,9 @@ from harness.errors import DataError
 Record = dict[str, Any]
 CAPTIONS = ("blip_laion_cc_sbu_558k.json", "chat.json")
 """Below stage1/ of a world."""
-SHARES: Mapping[str, float] = {"caption": 0.2, "list": 0.15, "thing": 0.15, "reading": 0.5}
+SHARES: Mapping[str, float] = {"caption": 0.15, "list": 0.15, "thing": 0.25, "reading": 0.45}
+ABSENT = "none"
+"""What is said of a thing that is not in the picture."""
 _EACH = 6
 """Lists of a picture, and orders in which its things are asked about."""
 
@@ -67,28 +69,46 @@ def _drawn(rows: Sequence[Record], count: int, draw: Random) -> Iterator[Record]
 def _lists(world: Path, images: Mapping[int, str], draw: Random) -> Iterator[Record]:
     """Yield "dog red small, cup white large"."""
     for number, image, things in _alone(world, images):
+        alone = [" ".join((name, *told)) for name, told in things if told is not None]
         for turn in range(_EACH):
-            order = draw.sample(things, len(things))
-            told = ", ".join(" ".join((thing["names"][0], *thing["attributes"])) for thing in order)
+            told = ", ".join(draw.sample(alone, len(alone)))
             said = [("Describe each thing.", told)]
             yield _record(f"list/{number}/{turn}", image, said)
 
 
 def _things(world: Path, images: Mapping[int, str], draw: Random) -> Iterator[Record]:
-    """Yield "Describe the dog." and "red small", for every thing of a picture."""
+    """Yield "Describe the dog." and "red small", for every thing of a picture.
+
+    As many are asked for that are not there, drawn as often as they are there elsewhere: nothing
+    but the picture tells which. The answer is ABSENT.
+    """
+    every = [
+        thing["names"][0]
+        for row in read(world / "region_captions" / "attributes.json")
+        for thing in row["attributes"]
+    ]
     for number, image, things in _alone(world, images):
+        here = {name for name, _ in things}
         for turn in range(_EACH):
-            order = draw.sample(things, len(things))
-            said = [(f"Describe the {t['names'][0]}.", " ".join(t["attributes"])) for t in order]
-            yield _record(f"thing/{number}/{turn}", image, said)
+            said = [(name, " ".join(told)) for name, told in things if told is not None]
+            others = (draw.choice(every) for _ in range(4 * len(said)))
+            away = [name for name in dict.fromkeys(others) if name not in here][: len(said)]
+            said += [(name, ABSENT) for name in away]
+            asked = [(f"Describe the {name}.", told) for name, told in said]
+            yield _record(f"thing/{number}/{turn}", image, draw.sample(asked, len(asked)))
 
 
-def _alone(world: Path, images: Mapping[int, str]) -> Iterator[tuple[int, str, list[Any]]]:
-    """Yield pictures with those of their things that share their name with no other."""
+def _alone(
+    world: Path, images: Mapping[int, str]
+) -> Iterator[tuple[int, str, list[tuple[str, list[str] | None]]]]:
+    """Yield pictures with their things and what is known of them; None where two share a name."""
     for row in read(world / "region_captions" / "attributes.json"):
         names = [thing["names"][0] for thing in row["attributes"]]
-        things = [thing for thing in row["attributes"] if names.count(thing["names"][0]) == 1]
-        if things:
+        things = [
+            (name, thing["attributes"] if names.count(name) == 1 else None)
+            for name, thing in zip(names, row["attributes"], strict=True)
+        ]
+        if any(told is not None for _, told in things):
             yield row["image_id"], images[row["image_id"]], things
 
 
