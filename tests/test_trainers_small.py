@@ -8,7 +8,7 @@ from tiny_models import make_llava
 from world_data import painted_world, write_format
 
 from harness.errors import DataError, UsageError
-from trainers import small, tunnel
+from trainers import small, small_start, tunnel
 
 torch = pytest.importorskip("torch")
 
@@ -64,7 +64,7 @@ def test_patches_start_next_to_the_words_of_what_they_show(world: Path, tmp_path
         images=ImageSettings.model_validate({"aspect": "pad"}), vocabulary=900,
         texts=[" ".join(f"a {word} thing" for word in lessons.words)] * 3,
     )  # fmt: skip
-    assert small.align(model, processor.tokenizer, lessons) > 20
+    assert small_start.align(model, processor.tokenizer, lessons) > 20
     table = model.get_input_embeddings().weight
     known = {
         word: processor.tokenizer(f" {word}", add_special_tokens=False).input_ids
@@ -96,7 +96,7 @@ def test_an_mlp_starts_as_the_linear_map_that_it_is_given() -> None:
         )
         projector = model.model.multi_modal_projector
         with torch.no_grad():
-            small._set_connector(projector, weight, bias)
+            small_start.set_connector(projector, weight, bias)
             maps[connector] = projector(torch.ones(1, 32))
     assert torch.allclose(maps["linear"][0], weight.sum(1) + bias, atol=1e-5)
     assert torch.allclose(maps["mlp"], maps["linear"], atol=1e-4)
@@ -111,7 +111,7 @@ def test_attention_starts_with_what_is_alike(tmp_path: Path) -> None:
         vision="scratch:tiny", language="scratch:tied", connector="linear", texts=["a b c d"] * 9
     )
     assert isinstance(model, LlavaForConditionalGeneration)
-    small.match(model, 0, pull=1.0, copy=0.5)
+    small_start.match(model, 0, pull=1.0, copy=0.5)
     layer = model.model.language_model.layers[0].self_attn
     width = layer.q_proj.weight.shape[0]
     with torch.no_grad():
@@ -127,8 +127,8 @@ def test_some_heads_start_looking_a_fixed_way_back(tmp_path: Path) -> None:
     model, _ = assemble(
         vision="scratch:tiny", language="scratch:tied", connector="linear", texts=["a b c d"] * 9
     )  # fmt: skip
-    small.match(model, 0)
-    small.look_back(model)
+    small_start.match(model, 0)
+    small_start.look_back(model)
     language = model.model.language_model
     language.set_attn_implementation("eager")
     for seed in range(3):

@@ -1,6 +1,7 @@
 """What a small base model reads: captions of pictures, their things one by one, and told scenes.
 
-Four kinds of records, mixed by SHARES. Captions are stage1's. `list` and `thing` are made from
+Four kinds of records, mixed by SHARES. Captions are stage1's, one to a record: a second one of the
+same picture could be copied from the first without looking. `list` and `thing` are made from
 Visual Genome's attributes (harness/world/formats/region_captions.py): the noun comes first or is
 asked for, so that what follows can only be told by looking at that one thing, which captions of
 whole pictures ("a red dog") do not teach. `reading` is text alone (formats/reading.py): what a chat

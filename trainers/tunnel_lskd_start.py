@@ -204,7 +204,7 @@ def _embed(
 
 
 def _attend(block: Any, number: int, space: _Space, numbers: int, draw: Any) -> None:
-    """Set self-attention: alike to alike (small.py, `match`), with what the layer is for."""
+    """Set self-attention: alike to alike (small_start.py, `match`), with what the layer is for."""
     part, width = block.attention, len(space.text)
     same = torch.eye(width)
     slots = space.words[:numbers].T @ space.words[:numbers]

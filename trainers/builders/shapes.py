@@ -112,7 +112,7 @@ LANGUAGES: dict[str, dict[str, Any]] = {
         "num_key_value_heads": 4,
         "max_position_embeddings": 4096,
         "tie_word_embeddings": True,
-        "attention_bias": True,  # a head can start looking a fixed way back (trainers/small.py)
+        "attention_bias": True,  # heads can start looking a fixed way back (small_start.py)
     },
     "scratch:small": _LLAMA
     | {
