@@ -88,7 +88,7 @@ PLANS = {
     "mini": Plan(
         "mini", 30, 450, 8, {"gqa": 150, "pope": 100, "refcoco": 30, "hallucination": 150}
     ),
-    "brief": Plan("mini", 30, 100, 8, {"gqa": 60, "pope": 60, "refcoco": 20, "hallucination": 60}),
+    "brief": Plan("mini", 30, 40, 8, {"gqa": 40, "pope": 40, "refcoco": 20, "hallucination": 60}),
     "small": Plan("small", 400, 2000, 8, {"refcoco": 150}),
 }
 PICTURES = {

@@ -14,17 +14,19 @@ linear regressions from a trained tower's patches and put into the weights of an
     head        "no match" is that direction
 
 All of it trains afterwards, and what the regressions cannot read (small parts, actions, what may be
-concluded) is learned or is not. May import torch at the top.
+concluded) is learned or is not. Imports torch inside functions.
 """
+
+from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from harness.errors import DataError
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
 
 SPREAD = 0.05
 """Standard deviation of embeddings."""
@@ -64,6 +66,8 @@ def sight(tower: Any, lessons: Any, numbers: int) -> Sight:
             region of a picture is all of it.
         numbers: How many they are.
     """
+    import torch
+
     from trainers.engine.tower import _normal
 
     patches = []
@@ -100,6 +104,8 @@ def _drawn(look: Any, numbers: int) -> dict[int, int]:
 
 
 def _ridge(seen: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+    import torch
+
     x, y = seen.double(), wanted.double()
     centre, middle = x.mean(0), y.mean(0)
     x = x - centre
@@ -126,7 +132,7 @@ class _Space:
     """Of all other words."""
 
 
-def _space(width: int, words: int, draw: torch.Generator) -> _Space:
+def _space(width: int, words: int, draw: Generator) -> _Space:
     rows = _turn(width, draw)
     waves = 2 * len(WAVES)
     free = rows[words:]
@@ -135,7 +141,9 @@ def _space(width: int, words: int, draw: torch.Generator) -> _Space:
     return _Space(rows[:words], free[0], free[1], free[2], free[3 : 3 + waves], free[3 + waves :])
 
 
-def _turn(width: int, draw: torch.Generator) -> Tensor:
+def _turn(width: int, draw: Generator) -> Tensor:
+    import torch
+
     return torch.linalg.qr(torch.randn(width, width, generator=draw))[0]
 
 
@@ -155,6 +163,8 @@ def settle(
     Raises:
         DataError: The tower knows more words than the Q-Former's width has room for.
     """
+    import torch
+
     draw = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         width = model.config.qformer_config.hidden_size
@@ -182,6 +192,8 @@ def settle(
 def _embed(
     model: Any, tokenizer: Any, words: Sequence[str], space: _Space, numbers: int, draw: Any
 ) -> None:
+    import torch
+
     table = model.embeddings.word_embeddings.weight
     places = model.embeddings.position_embeddings.weight
     size, rest = SPREAD * table.shape[1] ** 0.5, space.rest
@@ -205,6 +217,8 @@ def _embed(
 
 def _attend(block: Any, number: int, space: _Space, numbers: int, draw: Any) -> None:
     """Set self-attention: alike to alike (small_start.py, `match`), with what the layer is for."""
+    import torch
+
     part, width = block.attention, len(space.text)
     same = torch.eye(width)
     slots = space.words[:numbers].T @ space.words[:numbers]
